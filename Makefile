@@ -1,0 +1,47 @@
+# make demo    venv + dependencies, then corpus -> vocabulary -> shards -> training -> samples, on the shipped book
+# make test    all tests and the style check, in the same venv
+# make clean   remove what the demo made (never your own models)
+
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+  BIN := .venv/Scripts
+else
+  BIN := .venv/bin
+endif
+PY := $(BIN)/python
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	@echo "== 1/4 词表 / vocabulary"
+	$(PY) cache/make_vocab.py --type char --raw_data_path data/example.json --vocab_file cache/vocab_demo.txt
+	@echo "== 2/4 分片与训练 / shards and training"
+	$(PY) train.py --model_config config/model_config_demo.json --tokenizer_path cache/vocab_demo.txt \
+	  --raw_data_path data/example.json --tokenized_data_path data/tokenized_demo/ --raw --num_pieces 4 \
+	  --epochs 10 --batch_size 16 --lr 3e-3 --log_step 50 --output_dir model_demo/ --writer_dir runs/demo/
+	@echo "== 3/4 续写 / samples"
+	$(PY) generate.py --model_path model_demo/best_model --prefix 秋天的后半夜 --length 200 --nsamples 5 --batch_size 5 \
+	  --seed 1 --save_samples --save_samples_path mnt/
+	@echo "== 4/4 验证 / validation"
+	$(PY) evaluate.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PY) -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf model_demo data/tokenized_demo runs/demo cache/vocab_demo.txt

@@ -1,0 +1,132 @@
+"""Corpus -> vocabulary file. `python cache/make_vocab.py --type char --raw_data_path data/train.json`
+
+1 read the corpus  2 count characters, or the words of a segmenter, on all cores  3 write, most frequent first.
+Every single character of the corpus is in a word vocabulary too (as far as --vocab_size allows), so that an unknown
+word is read as its characters and not as [UNK].
+"""
+
+import os
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parent
+sys.path.insert(0, str(CACHE.parent))
+
+from tqdm import tqdm  # noqa: E402
+
+from gpt2zh.corpus import Corpus, read_corpus  # noqa: E402
+from gpt2zh.errors import UserError, run_script, say  # noqa: E402
+from gpt2zh.flags import make_vocab_flags  # noqa: E402
+from gpt2zh.shards import groups  # noqa: E402
+from tokenizations.pipelines import build_characters, build_verbatim, build_words  # noqa: E402
+from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, write_vocabulary  # noqa: E402
+from tokenizations.words import load_segmenter  # noqa: E402
+
+MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
+CHUNK = 20_000  # characters a task of a worker
+
+
+def main() -> None:
+    flags = make_vocab_flags()
+    path = flags.raw_data_path
+    if not path.exists() and not path.is_absolute() and (CACHE / path).exists():
+        path = CACHE / path
+    corpus = read_corpus(path)
+    say(
+        f"语料 {path}：{len(corpus.documents)} 篇，{corpus.n_characters} 字",
+        f"corpus: {len(corpus.documents)} documents, {corpus.n_characters} characters",
+    )
+    if flags.type == "char":
+        entries = verbatim_entries(corpus) if flags.verbatim else character_entries(corpus)
+    else:
+        entries = word_entries(corpus, flags.segmenter, flags.vocab_size or MOST_WORDS)
+    if flags.vocab_size is not None:
+        entries = fill(entries, flags.vocab_size)
+    target = flags.vocab_file or CACHE / "vocab_processed.txt"
+    write_vocabulary(target, entries)
+    say(f"词表已写入 {target}：{len(entries)} 行", f"vocabulary written: {len(entries)} lines")
+
+
+def by_frequency(counts: Counter[str]) -> list[str]:
+    """Keys of `counts`, most frequent first, ties in code order, so that a corpus always gives the same file."""
+    return [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def character_entries(corpus: Corpus) -> list[str]:
+    """Control tokens, then characters; one that stands inside a Latin word or a kana run also as ##continuation."""
+    pipeline = build_characters(CONTROL_TOKENS)
+    counts: Counter[str] = Counter()
+    for document in tqdm(corpus.documents, desc="char", unit="doc"):
+        for word, _ in pipeline.pre_tokenizer.pre_tokenize_str(pipeline.normalizer.normalize_str(document)):
+            counts[word[0]] += 1
+            if len(word) > 1:
+                counts.update({CONTINUATION + character: 1 for character in word[1:]})
+                counts.update({character: 0 for character in word[1:]} | {CONTINUATION + word[0]: 0})
+    del counts["\n"]
+    return [*CONTROL_TOKENS, *by_frequency(counts)]
+
+
+def verbatim_entries(corpus: Corpus) -> list[str]:
+    """Control tokens, the blank, then every other character as it stands."""
+    normalizer = build_verbatim(CONTROL_TOKENS).normalizer
+    counts = Counter("".join(normalizer.normalize_str(document) for document in corpus.documents))
+    for written_by_name in ("\n", " "):
+        del counts[written_by_name]
+    return [*CONTROL_TOKENS, SPACE, *by_frequency(counts)]
+
+
+def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
+    """At most `size` entries: control tokens, the blank, the most frequent words, and all single characters."""
+    characters: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    lines = (line for document in corpus.documents for line in document.split("\n"))
+    chunks = list(groups(lines, CHUNK))
+    load_segmenter(segmenter)  # a missing package is found here, not in a worker
+    with (
+        ProcessPoolExecutor(os.cpu_count(), initializer=start_worker, initargs=(segmenter,)) as pool,
+        tqdm(total=corpus.n_characters, desc=segmenter, unit="char", unit_scale=True) as bar,
+    ):
+        for chunk, counted in zip(chunks, pool.map(count_words, chunks)):
+            words.update(counted)
+            characters.update("".join(counted))
+            bar.update(sum(map(len, chunk)) + len(chunk))
+    for key in ("\n", " "):
+        words.pop(key, None)
+        characters.pop(key, None)
+    head = [*CONTROL_TOKENS, SPACE]
+    ranked = by_frequency(words)
+    only_inside_words = [character for character in by_frequency(characters) if character not in words]
+    room = size - len(head) - len(only_inside_words)
+    if room < 1:
+        raise UserError(
+            f"--vocab_size {size} 放不下：控制符 {len(head)} 个，单字 {len(characters)} 个。请至少给 {len(head) + len(characters)}。",
+            f"--vocab_size {size} does not hold {len(head)} control tokens and {len(characters)} single characters. Give {len(head) + len(characters)} at least.",
+        )
+    # Frequent words first; where they do not all fit, single characters push out the rarest words, never the reverse.
+    kept = set(ranked[:room])
+    pushed_out = [word for word in ranked[room:] if len(word) == 1]
+    longest_first_out = [word for word in reversed(ranked[:room]) if len(word) > 1][: len(pushed_out)]
+    kept = (kept - set(longest_first_out)) | set(pushed_out)
+    return [*head, *(word for word in ranked if word in kept), *only_inside_words]
+
+
+def start_worker(segmenter: str) -> None:
+    """Load the segmenter and the tokenizer's own rules once a process."""
+    global cut, pipeline
+    cut = load_segmenter(segmenter)
+    pipeline = build_words(CONTROL_TOKENS)
+
+
+def count_words(lines: list[str]) -> Counter[str]:
+    """Words of normalised lines, split further where the tokenizer always splits (punctuation, digits)."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        for word in cut(pipeline.normalizer.normalize_str(line)):
+            counts.update(piece for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word))
+    return counts
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,116 @@
+"""Token stream -> windows -> micro-batches -> optimiser steps.
+
+    stream of N ids, a circle  ->  windows of n_ctx + 1 ids, every `stride` ids  ->  shuffled  ->  (B, T) inputs, (B, T) targets
+
+The start of the first window and the order of the windows are a function of (seed, epoch) alone, so any epoch can be
+made again without the ones before it. The number of windows is ceil(N / stride) in every epoch: as the stream is a
+circle, every token is a target at least once an epoch if stride <= n_ctx, whatever the batch size.
+
+In: a `TokenStream`. Out: int64 arrays; targets that do not count are IGNORE. Refuses: a stream without ids.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt2zh.errors import UserError
+from gpt2zh.shards import TokenStream
+
+IGNORE = -100  # a target that does not count; torch's default ignore_index
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The optimiser steps of a run.
+
+    Args:
+        n_ctx: tokens a window, the model's context length.
+        stride: distance between the starts of windows; tokens.
+        batch_size: windows a micro-batch, over all devices.
+        accumulation: micro-batches an optimiser step.
+    """
+
+    stream: TokenStream
+    n_ctx: int
+    stride: int
+    batch_size: int
+    accumulation: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.stream) < 2:
+            raise UserError(
+                f"训练步数为 0：分片里只有 {len(self.stream)} 个训练词元。请给更多的文字，或减小 --min_length、--val_ratio。",
+                f"zero training steps: the shards hold {len(self.stream)} training tokens. Give more text, or lower --min_length or --val_ratio.",
+            )
+
+    @property
+    def n_windows(self) -> int:
+        """Windows an epoch."""
+        return math.ceil(len(self.stream) / self.stride)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch; the last one may have fewer windows."""
+        return math.ceil(self.n_windows / (self.batch_size * self.accumulation))
+
+    @property
+    def skipped_share(self) -> float:
+        """Share of the tokens that no window of an epoch reaches: above 0 only if stride > n_ctx."""
+        return max(0.0, 1 - self.n_ctx / self.stride)
+
+    def epoch(self, epoch: int) -> Iterator[list[Batch]]:
+        """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches."""
+        rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        offset = int(rng.integers(self.stride))
+        starts = offset + self.stride * rng.permutation(self.n_windows)
+        micro_batches = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
+        for i in range(0, len(micro_batches), self.accumulation):
+            yield [self.windows(group) for group in micro_batches[i : i + self.accumulation]]
+
+    def windows(self, starts: np.ndarray) -> Batch:
+        """Inputs and targets, each (B, T), of the windows that begin at `starts`."""
+        rows = np.stack([self.stream.read_circular(int(start), self.n_ctx + 1) for start in starts])  # (B, T + 1)
+        targets = rows[:, 1:].copy()
+        targets[:, len(self.stream) :] = IGNORE  # a corpus shorter than the window comes round: count it once
+        return rows[:, :-1], targets
+
+
+def count_targets(batches: list[Batch]) -> int:
+    """Number of targets that count in the micro-batches of a step."""
+    return int(sum((targets != IGNORE).sum() for _, targets in batches))
+
+
+def evaluation_batches(stream: TokenStream, n_ctx: int, stride: int | None, batch_size: int) -> Iterator[Batch]:
+    """Windows over `stream` in which every id but the first is a target exactly once.
+
+    A window starts every `stride` ids; from the second one on only its last `stride` targets count, so each is
+    predicted from at least n_ctx - stride ids before it. No stride given is half a window.
+
+    Yields:
+        Inputs and targets, (B, T) with T <= n_ctx.
+    """
+    stride = min(stride or max(1, n_ctx // 2), n_ctx)
+    last = len(stream) - 1  # number of targets
+    rows: list[Batch] = []
+    for start in range(0, max(1, last - n_ctx + stride), stride):
+        length = min(n_ctx, last - start)
+        ids = stream.read_circular(start, length + 1)
+        inputs = np.zeros(n_ctx, dtype=np.int64)
+        targets = np.full(n_ctx, IGNORE, dtype=np.int64)
+        inputs[:length] = ids[:-1]
+        first = 0 if start == 0 else n_ctx - stride
+        targets[first:length] = ids[1 + first :]
+        rows.append((inputs, targets))
+        if len(rows) == batch_size:
+            yield _stack(rows)
+            rows = []
+    if rows:
+        yield _stack(rows)
+
+
+def _stack(rows: list[Batch]) -> Batch:
+    return np.stack([inputs for inputs, _ in rows]), np.stack([targets for _, targets in rows])

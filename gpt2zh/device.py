@@ -1,0 +1,142 @@
+"""GPUs, precision and data parallelism: the only file that knows they exist.
+
+In: the --device and --precision flags. Out: a `Device` on which modules run; batches as tensors there.
+Refuses: names that are no GPU numbers, and GPUs that are not in this machine.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from gpt2zh.errors import UserError, bilingual
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how a run computes. `gpus` are the GPUs of DataParallel; `dtype` is that of matrix products."""
+
+    main: torch.device
+    gpus: list[int]
+    dtype: torch.dtype
+    notes: list[str]
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Mixed precision for a forward pass: nothing where the dtype is fp32."""
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.main.type, dtype=self.dtype)
+
+    def spread(self, module: nn.Module) -> nn.Module:
+        """Put `module` on the device, in mixed precision, on every GPU by DataParallel where there are several."""
+        wrapped = _Autocast(module.to(self.main), self)
+        return nn.DataParallel(wrapped, device_ids=self.gpus) if len(self.gpus) > 1 else wrapped
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """A NumPy array on the device."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.main, non_blocking=True) if self.main.type == "cuda" else tensor
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling: at work for fp16, a pass-through otherwise."""
+        return torch.amp.GradScaler(self.main.type, enabled=self.dtype is torch.float16)
+
+    def __str__(self) -> str:
+        name = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        where = (
+            "CPU" if not self.gpus else ", ".join(f"cuda:{gpu} {torch.cuda.get_device_name(gpu)}" for gpu in self.gpus)
+        )
+        return f"{where}, {name}"
+
+
+class _Autocast(nn.Module):
+    """Enters autocast inside forward, where DataParallel's threads need it."""
+
+    def __init__(self, module: nn.Module, device: Device) -> None:
+        super().__init__()
+        self.module = module
+        self.device = device
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with self.device.autocast():
+            return self.module(*inputs)
+
+
+def choose_device(device: str | None, precision: str) -> Device:
+    """Read the flags.
+
+    Args:
+        device: "0", "0,1", "cpu", or None for every GPU of the machine.
+        precision: auto, fp32, bf16 or fp16.
+    """
+    notes: list[str] = []
+    gpus = choose_gpus(device, torch.cuda.device_count(), notes)
+    main = torch.device("cuda", gpus[0]) if gpus else torch.device("cpu")
+    if gpus:
+        torch.cuda.set_device(main)
+    if precision == "fp16" and not gpus:
+        precision = "auto"
+        notes.append(
+            bilingual(
+                "CPU 上 fp16 慢数十倍：改用 bf16（硬件支持时）或 fp32。",
+                "fp16 is tens of times slower on a CPU: using bf16 where the hardware has it, else fp32.",
+            )
+        )
+    return Device(main, gpus, choose_dtype(main, precision), notes)
+
+
+def choose_gpus(device: str | None, n_gpus: int, notes: list[str]) -> list[int]:
+    """Which of the machine's `n_gpus` GPUs to use; [] is the CPU. What differs from the wish is added to `notes`."""
+    if device == "cpu":
+        return []
+    if device is None:
+        return list(range(n_gpus))
+    try:
+        wanted = list(dict.fromkeys(int(number) for number in device.split(",") if number.strip()))
+    except ValueError:
+        raise UserError(
+            f"--device {device}：应是显卡编号，如 0 或 0,1，或 cpu。",
+            f"--device {device}: must be GPU numbers as in 0 or 0,1, or cpu.",
+        ) from None
+    if n_gpus == 0:
+        notes.append(
+            bilingual(
+                f"--device {device}：这台机器上没有可用的显卡，改用 CPU。",
+                f"--device {device}: no usable GPU in this machine, running on the CPU.",
+            )
+        )
+        return []
+    usable = [gpu for gpu in wanted if 0 <= gpu < n_gpus]
+    if not usable:
+        raise UserError(
+            f"--device {device}：这台机器只有显卡 0 到 {n_gpus - 1}。",
+            f"--device {device}: this machine has the GPUs 0 to {n_gpus - 1}.",
+        )
+    if usable != wanted:
+        notes.append(
+            bilingual(
+                f"--device {device}：这台机器只有显卡 0 到 {n_gpus - 1}，使用 {usable}。",
+                f"--device {device}: this machine has the GPUs 0 to {n_gpus - 1}, using {usable}.",
+            )
+        )
+    return usable
+
+
+def choose_dtype(main: torch.device, precision: str) -> torch.dtype:
+    """The dtype of a precision flag; auto is bf16 where the hardware multiplies it natively."""
+    if precision != "auto":
+        return DTYPES[precision]
+    if main.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what draws random numbers in a run: dropout and initial weights, on every device."""
+    torch.manual_seed(seed)

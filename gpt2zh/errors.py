@@ -1,0 +1,67 @@
+"""What a user can mend, and the one place that ends a script.
+
+In: a `UserError` raised anywhere, with what is wrong, where, and how to put it right.
+Out: one message on stderr, Chinese first, and exit code 2; a bug of ours keeps its traceback and exit code 1.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+
+def bilingual(zh: str, en: str) -> str:
+    """Join the two languages of a user-facing text: Chinese, ` / `, English."""
+    return f"{zh} / {en}"
+
+
+def say(zh: str, en: str) -> None:
+    """Print a line for people, in both languages."""
+    print(bilingual(zh, en), flush=True)
+
+
+class UserError(Exception):
+    """A problem that the user can mend: what disagrees, both values and their places, the way out."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(bilingual(zh, en))
+
+
+class UserErrors(UserError):
+    """Several problems at once, one line each, so that one run shows all of them."""
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        Exception.__init__(self, "\n".join(f"- {bilingual(zh, en)}" for zh, en in problems))
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main` and turn its end into an exit code: 0 done, 2 the user's to mend, 130 Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a GBK or ASCII console must not end a run
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        fail(str(error), 2)
+    except BrokenPipeError:  # `python generate.py | head`: the reader has gone, and that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        place = error.filename or "-"
+        fail(
+            bilingual(
+                f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
+                f"the system refused {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
+            ),
+            2,
+        )
+    except KeyboardInterrupt:
+        fail(bilingual("已中断。", "interrupted."), 130)
+
+
+def fail(message: str, code: int) -> None:
+    """Print `message` on stderr and leave with `code`."""
+    print(f"\n错误 / error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,143 @@
+"""Files that users name: read whole or refused with the reason, written beside and renamed.
+
+In: a path. Out: its text, its JSON value, its hash; or a file or folder that is either the old one or the new one, never half.
+Refuses: a missing path, a folder where a file is meant, bytes that are not UTF-8, JSON that does not parse.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpt2zh.errors import UserError
+
+EXCERPT = 20  # characters shown on each side of an error in a text
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def require_file(path: Path) -> None:
+    """Raise UserError unless `path` is a file."""
+    if path.is_dir():
+        raise UserError(f"{path} 是文件夹，这里要的是文件。", f"{path} is a folder; a file is meant here.")
+    if not path.exists():
+        raise UserError(
+            f"找不到文件 {path}。请检查路径（当前目录：{Path.cwd()}）。",
+            f"no file {path}. Check the path (current folder: {Path.cwd()}).",
+        )
+
+
+def finished_models() -> list[Path]:
+    """The final_model folders of the runs below the current folder, newest first."""
+    configs = Path().glob("*/final_model/config.json")
+    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def require_model_folder(path: Path) -> None:
+    """Raise UserError unless `path` is a folder with a configuration and weights; nothing is looked up in the network."""
+    if not path.is_dir():
+        names = " ".join(str(folder) for folder in finished_models()[:5])
+        raise UserError(
+            f"找不到模型文件夹 {path}。" + (f"这里训练完的有：{names}。" if names else "请先运行 train.py。"),
+            f"no model folder {path}. " + (f"Finished runs here: {names}." if names else "Run train.py first."),
+        )
+    missing = [] if (path / "config.json").exists() else ["config.json"]
+    if not any((path / name).exists() for name in WEIGHTS):
+        missing.append(WEIGHTS[0])
+    if missing:
+        raise UserError(
+            f"{path} 不是完整的模型文件夹：缺 {' '.join(missing)}。",
+            f"{path} is no whole model folder: {' '.join(missing)} missing.",
+        )
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file, with or without a byte-order mark; line ends become `\\n`.
+
+    Raises:
+        UserError: the path is no readable file, or its bytes are not UTF-8 (the message names the first bad byte).
+    """
+    require_file(path)
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} 不是 UTF-8 编码：第 {line} 行（第 {error.start} 字节）是 0x{data[error.start]:02x}。请另存为 UTF-8 再试。",
+            f"{path} is not UTF-8: line {line} (byte {error.start}) has 0x{data[error.start]:02x}. Save it as UTF-8 and try again.",
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_json(text: str, path: Path, first_line: int = 1) -> object:
+    """Parse JSON; a UserError shows the line, the column and the text around the fault."""
+    try:
+        return json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        near = text[max(0, error.pos - EXCERPT) : error.pos + EXCERPT].replace("\n", "\\n")
+        line = first_line + error.lineno - 1
+        raise UserError(
+            f"{path} 不是合法的 JSON：第 {line} 行第 {error.colno} 列，「{near}」附近（{error.msg}）。请改正那里的引号、逗号或括号。",
+            f"{path} is not valid JSON: line {line}, column {error.colno}, near {near!r} ({error.msg}). Mend the quote, comma or bracket there.",
+        ) from None
+    except RecursionError:
+        raise UserError(f"{path} 的 JSON 嵌套过深。", f"the JSON of {path} is nested too deeply.") from None
+
+
+def read_json_object(path: Path) -> dict[str, object]:
+    """Read a JSON file that must hold one object."""
+    value = parse_json(read_text(path), path)
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{path} 应是一个 JSON 对象 {{…}}，实际是 {type(value).__name__}。",
+            f"{path} must hold a JSON object {{…}}, not a {type(value).__name__}.",
+        )
+    return value
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Ask the disk to keep what was written to the file `path`."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 so that `path` is at any moment the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        for file in beside.iterdir():
+            sync(file)
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,428 @@
+"""Every flag of every script, declared, explained and checked in one place.
+
+In: a command line. Out: a namespace whose values are in range. `--help` gives Chinese / English, unit and default.
+Refuses: every problem of the command line, all in one message. Names are never abbreviated; the ancestor
+GPT2-Chinese's names and meanings are kept, and what it had no use for is accepted and said to do nothing.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gpt2zh.errors import UserError, UserErrors, bilingual
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be; the words stand in the message."""
+
+    holds: Callable[[float], bool]
+    zh: str
+    en: str
+
+
+POSITIVE = Range(lambda x: x > 0, "大于 0", "above 0")
+NOT_NEGATIVE = Range(lambda x: x >= 0, "不小于 0", "0 or more")
+SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
+BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
+LENGTH = Range(lambda x: x == -1 or x > 0, "大于 0，或 -1", "above 0, or -1")
+
+
+class Flags:
+    """A command line under construction: groups of flags, their ranges, and the flags without effect."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        self.parser = _Parser(
+            description=bilingual(zh, en), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.target: argparse._ArgumentGroup = self.parser
+        self.ranges: dict[str, Range] = {}
+        self.dead: dict[str, str] = {}
+
+    def group(self, zh: str, en: str) -> None:
+        """Start a titled group; the flags added from here on stand in it."""
+        self.target = self.parser.add_argument_group(bilingual(zh, en))
+
+    def add(
+        self,
+        name: str,
+        default: str | int | float | Path | None,
+        zh: str,
+        en: str,
+        *,
+        allowed: Range | None = None,
+        choices: Sequence[str] | None = None,
+        kind: type | None = None,
+        aliases: Sequence[str] = (),
+        shown_default: str | None = None,
+    ) -> None:
+        """A flag with a value. `kind` is its type where the default is None; `shown_default` says what None becomes."""
+        shown = shown_default if shown_default is not None else (str(default) or "''")
+        action = self.target.add_argument(
+            name,
+            *aliases,
+            default=default,
+            type=kind or type(default) if not isinstance(default, Path) else Path,
+            choices=choices,
+            metavar=None if choices else _metavar(kind or type(default)),
+            help=f"{bilingual(zh, en)} ({shown})".replace("%", "%%"),
+        )
+        if allowed is not None:
+            self.ranges[action.dest] = allowed
+
+    def switch(self, name: str, zh: str, en: str) -> None:
+        """A flag that is off unless given."""
+        self.target.add_argument(name, action="store_true", help=bilingual(zh, en).replace("%", "%%"))
+
+    def without_effect(self, name: str, reason_zh: str, reason_en: str, *, takes_value: bool) -> None:
+        """Accept a flag of the ancestor's that changes nothing here; using it is answered by a line that says so."""
+        self.dead[name.removeprefix("--")] = bilingual(
+            f"{name} 已不起作用：{reason_zh}", f"{name} has no effect: {reason_en}"
+        )
+        text = bilingual(f"（不起作用）{reason_zh}", f"(no effect) {reason_en}")
+        if takes_value:
+            self.target.add_argument(name, default=None, metavar="…", help=text)
+        else:
+            self.target.add_argument(name, action="store_true", help=text)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse and check. Raises UserErrors with every value out of its range."""
+        flags = self.parser.parse_args(argv)
+        problems = []
+        for dest, allowed in self.ranges.items():
+            value = getattr(flags, dest)
+            if value is not None and not allowed.holds(value):
+                problems.append((f"--{dest} {value}：应{allowed.zh}", f"--{dest} {value}: must be {allowed.en}"))
+        if problems:
+            raise UserErrors(problems)
+        for dest, note in self.dead.items():
+            if getattr(flags, dest):
+                print(note)
+        return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose faults are UserErrors, like all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(
+            f"命令行有误：{message}。运行 {self.prog} --help 看全部参数。",
+            f"command line: {message}. {self.prog} --help shows all flags.",
+        )
+
+
+def _metavar(kind: type) -> str:
+    return "PATH" if issubclass(kind, Path) else {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _add_device(flags: Flags) -> None:
+    flags.add(
+        "--device",
+        None,
+        "使用哪些显卡，如 0 或 0,1；cpu 表示只用 CPU",
+        "GPUs to use, as in 0 or 0,1; cpu for none",
+        kind=str,
+        shown_default="全部显卡，没有则 CPU / all GPUs, else the CPU",
+    )
+    flags.add(
+        "--precision",
+        "auto",
+        "计算精度；auto：硬件支持 bf16 就用 bf16，否则 fp32",
+        "arithmetic; auto is bf16 where the hardware has it, else fp32",
+        choices=["auto", "fp32", "bf16", "fp16"],
+    )
+
+
+def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of train.py: the ancestor's 25 and ours."""
+    flags = Flags(
+        "从头训练（或继续训练）一个中文 GPT-2。", "Train a Chinese GPT-2, from scratch or from given weights."
+    )
+    flags.group("语料", "corpus")
+    flags.add(
+        "--raw_data_path",
+        Path("data/train.json"),
+        "语料：JSON 列表、JSONL、txt，或放着它们的文件夹",
+        "corpus: a JSON list, JSONL, txt, or a folder of them",
+    )
+    flags.switch(
+        "--raw",
+        "先把语料重新切成分片；不给时，没有分片或分片已过时才切",
+        "tokenise the corpus first; without it that is done where shards are missing or stale",
+    )
+    flags.add("--tokenized_data_path", Path("data/tokenized/"), "分片所在文件夹", "folder of the token shards")
+    flags.add(
+        "--num_pieces",
+        100,
+        "切成多少个分片文件（只影响存放）",
+        "number of shard files (storage only)",
+        allowed=POSITIVE,
+    )
+    flags.add(
+        "--min_length",
+        128,
+        "短于此字数的文章不收，单位：字",
+        "leave out shorter documents; characters",
+        allowed=NOT_NEGATIVE,
+    )
+    flags.add(
+        "--val_ratio",
+        0.02,
+        "留作验证的比例，按整篇文章划分；0 表示不验证",
+        "share held out for validation, whole documents; 0 for none",
+        allowed=BELOW_HALF,
+    )
+    flags.group("词表", "vocabulary")
+    flags.add(
+        "--tokenizer_path", Path("cache/vocab_small.txt"), "词表文件，一行一个词条", "vocabulary file, one entry a line"
+    )
+    flags.switch("--segment", "词级词表（中文以词为单位）", "the vocabulary is of words")
+    flags.switch("--bpe_token", "用 GPT-2 的字节级 BPE（见下两项）", "byte-level BPE as in GPT-2 (next two flags)")
+    flags.add("--encoder_json", Path("tokenizations/encoder.json"), "BPE 的 encoder.json", "BPE: encoder.json")
+    flags.add("--vocab_bpe", Path("tokenizations/vocab.bpe"), "BPE 的 vocab.bpe", "BPE: vocab.bpe")
+    flags.group("模型", "model")
+    flags.add("--model_config", Path("config/model_config_small.json"), "模型结构 JSON", "model shape, JSON")
+    flags.add("--pretrained_model", "", "从这个模型文件夹的权重开始", "start from the weights in this model folder")
+    flags.add(
+        "--output_dir",
+        Path("model/"),
+        "输出文件夹：model_epochN/ best_model/ final_model/",
+        "output folder: model_epochN/ best_model/ final_model/",
+    )
+    flags.group("训练", "training")
+    flags.add("--epochs", 5, "训练轮数", "passes over the corpus", allowed=POSITIVE)
+    flags.add(
+        "--batch_size", 8, "每个小批的窗口数（所有显卡合计）", "windows a micro-batch, over all GPUs", allowed=POSITIVE
+    )
+    flags.add(
+        "--gradient_accumulation", 1, "每次更新累积多少个小批", "micro-batches an optimiser step", allowed=POSITIVE
+    )
+    flags.add(
+        "--stride",
+        None,
+        "相邻窗口起点的距离，单位：词元",
+        "distance between the starts of windows; tokens",
+        kind=int,
+        allowed=POSITIVE,
+        shown_default="n_ctx",
+    )
+    flags.add("--lr", 1.5e-4, "学习率的峰值", "peak learning rate", allowed=POSITIVE)
+    flags.add(
+        "--warmup_steps",
+        None,
+        "预热多少次更新",
+        "optimiser steps of warm-up",
+        kind=int,
+        allowed=NOT_NEGATIVE,
+        shown_default="2000，但不超过总步数的十分之一 / 2000, at most a tenth of all",
+    )
+    flags.add("--weight_decay", 0.1, "权重衰减，只作用于矩阵", "weight decay, on matrices only", allowed=NOT_NEGATIVE)
+    flags.add("--max_grad_norm", 1.0, "梯度裁剪的范数", "gradient norm to clip at", allowed=POSITIVE)
+    flags.add(
+        "--seed",
+        0,
+        "随机种子；同一种子得到同一结果",
+        "random seed; the same seed gives the same run",
+        allowed=NOT_NEGATIVE,
+    )
+    flags.group("设备与精度", "device and precision")
+    _add_device(flags)
+    flags.switch(
+        "--fp16",
+        "混合精度，同 --precision fp16（CPU 上改用 bf16）",
+        "mixed precision, as --precision fp16 (bf16 on a CPU)",
+    )
+    flags.without_effect(
+        "--fp16_opt_level",
+        "混合精度由 PyTorch 自带，不分级别",
+        "mixed precision is PyTorch's own and has no levels",
+        takes_value=True,
+    )
+    flags.group("日志", "logs")
+    flags.add(
+        "--log_step",
+        1,
+        "每多少个小批记一次 loss；不是 gradient_accumulation 的倍数时向上取整",
+        "micro-batches between reports; rounded up to a multiple of gradient_accumulation",
+        allowed=POSITIVE,
+    )
+    flags.add(
+        "--writer_dir", None, "TensorBoard 文件夹", "TensorBoard folder", kind=Path, shown_default="runs/<output_dir>"
+    )
+    return flags.parse(argv)
+
+
+def generate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of generate.py: the ancestor's 17 and ours."""
+    flags = Flags("用训练好的模型续写。", "Write on with a trained model.")
+    flags.group("模型", "model")
+    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
+    flags.add(
+        "--tokenizer_path",
+        None,
+        "词表文件；须与模型一致",
+        "vocabulary file; must be the model's",
+        kind=Path,
+        shown_default="模型文件夹里的 / the model folder's own",
+    )
+    flags.switch(
+        "--segment",
+        "词级词表（模型文件夹自带分词器时不必给）",
+        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
+    )
+    _add_device(flags)
+    flags.group("生成", "sampling")
+    flags.add(
+        "--prefix",
+        "萧炎",
+        "开头；可写 [MASK]（文章开始）[CLS]（结束）[SEP]（换行）；空串表示从文章开头写起",
+        "prompt; may hold [MASK] (document starts), [CLS] (ends), [SEP] (newline); empty: start a document",
+        aliases=["--prompt"],
+    )
+    flags.add(
+        "--length",
+        -1,
+        "最多新写多少词元；-1 表示 n_ctx",
+        "new tokens at most; -1 is n_ctx",
+        allowed=LENGTH,
+        aliases=["--max_new_tokens"],
+    )
+    flags.add("--nsamples", 10, "写几篇", "number of samples", allowed=POSITIVE, aliases=["--num_samples"])
+    flags.add("--batch_size", 1, "同时写几篇", "samples at a time", allowed=POSITIVE)
+    flags.add("--temperature", 1.0, "温度；0 表示总取最可能的", "temperature; 0 is greedy", allowed=NOT_NEGATIVE)
+    flags.add(
+        "--topk",
+        8,
+        "只从最可能的 k 个里选；0 不限",
+        "sample from the k most probable; 0 is off",
+        allowed=NOT_NEGATIVE,
+        aliases=["--top_k"],
+    )
+    flags.add(
+        "--topp",
+        0.0,
+        "只从累积概率达到 p 的最可能者里选；0 不限",
+        "sample from the most probable that sum to p; 0 is off",
+        allowed=SHARE,
+        aliases=["--top_p"],
+    )
+    flags.add(
+        "--repetition_penalty",
+        1.0,
+        "重复惩罚，大于 1 则少重复；1 不罚",
+        "above 1 repeats less; 1 is off",
+        allowed=POSITIVE,
+    )
+    flags.add(
+        "--seed",
+        None,
+        "随机种子；同一种子写出同样的文字",
+        "random seed; the same seed writes the same text",
+        kind=int,
+        allowed=NOT_NEGATIVE,
+        shown_default="随机，并打印 / drawn and printed",
+    )
+    flags.group("输出", "output")
+    flags.switch("--save_samples", "存成 samples.txt", "write samples.txt")
+    flags.add("--save_samples_path", Path("mnt/"), "samples.txt 所在文件夹", "folder of samples.txt")
+    flags.group("祖先 GPT2-Chinese 的旧参数", "old flags of GPT2-Chinese")
+    flags.without_effect("--fast_pattern", "缓存总是开着", "the cache is always on", takes_value=False)
+    flags.without_effect("--model_config", "结构取自模型文件夹", "the shape is the model folder's", takes_value=True)
+    flags.without_effect("--no_wordpiece", "分词方式取自词表", "the vocabulary decides", takes_value=False)
+    return flags.parse(argv)
+
+
+def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of evaluate.py."""
+    flags = Flags(
+        "一段文字在模型下的 loss、困惑度、每字比特数；每个词元恰好算一次。",
+        "Loss, perplexity and bits per character of a text under a model; every token counts once.",
+    )
+    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
+    flags.add(
+        "--raw_data_path",
+        None,
+        "要评的文字：JSON 列表、JSONL、txt 或文件夹",
+        "the text: a JSON list, JSONL, txt or a folder",
+        kind=Path,
+        shown_default="用下一项 / the next flag",
+    )
+    flags.add(
+        "--tokenized_data_path",
+        None,
+        "或：训练时留作验证的部分，取自这个分片文件夹",
+        "or: what training held out, from this folder of shards",
+        kind=Path,
+        shown_default="无 / none",
+    )
+    flags.add(
+        "--tokenizer_path",
+        None,
+        "词表文件；须与模型一致",
+        "vocabulary file; must be the model's",
+        kind=Path,
+        shown_default="模型文件夹里的 / the model folder's own",
+    )
+    flags.switch(
+        "--segment",
+        "词级词表（模型文件夹自带分词器时不必给）",
+        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
+    )
+    flags.add("--batch_size", 8, "每批窗口数", "windows a batch", allowed=POSITIVE)
+    flags.add(
+        "--stride",
+        None,
+        "窗口步长，单位：词元；越小上文越长、越慢",
+        "step of the windows, tokens; smaller gives more context and takes longer",
+        kind=int,
+        allowed=POSITIVE,
+        shown_default="n_ctx / 2",
+    )
+    _add_device(flags)
+    parsed = flags.parse(argv)
+    if (parsed.raw_data_path is None) == (parsed.tokenized_data_path is None):
+        raise UserError(
+            "--raw_data_path 与 --tokenized_data_path 要给且只给一个。",
+            "give either --raw_data_path or --tokenized_data_path, not both or none.",
+        )
+    return parsed
+
+
+def make_vocab_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of cache/make_vocab.py: the ancestor's 3 and ours."""
+    flags = Flags(
+        "从语料造词表：按频率排序，一行一个词条。",
+        "Make a vocabulary from a corpus: most frequent first, one entry a line.",
+    )
+    flags.add(
+        "--raw_data_path",
+        Path("../data/train.json"),
+        "语料；相对路径先按当前目录找，再按 cache/ 找",
+        "corpus; a relative path is looked for from here, then from cache/",
+    )
+    flags.add("--vocab_file", None, "写到哪里", "file to write", kind=Path, shown_default="cache/vocab_processed.txt")
+    flags.add(
+        "--vocab_size",
+        None,
+        "恰好多少行，控制符在内；不够则以 [unusedN] 补足",
+        "exactly this many lines, control tokens included; filled up with [unusedN]",
+        kind=int,
+        allowed=POSITIVE,
+        shown_default="word：至多 50000；char：全部 / word: at most 50000; char: all",
+    )
+    flags.add("--type", "word", "词（word）或字（char）", "words or characters", choices=["word", "char"])
+    flags.add("--segmenter", "thulac", "用什么分词", "word segmenter", choices=["thulac", "jieba"])
+    flags.switch(
+        "--verbatim",
+        "字级：大小写与空格都保留（英文剧本、代码）",
+        "characters: keep case and blanks (English plays, code)",
+    )
+    parsed = flags.parse(argv)
+    if parsed.verbatim and parsed.type != "char":
+        raise UserError(
+            f"--verbatim 只用于 --type char，给的是 --type {parsed.type}。",
+            f"--verbatim goes with --type char, not --type {parsed.type}.",
+        )
+    return parsed

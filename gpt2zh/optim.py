@@ -1,0 +1,42 @@
+"""Optimiser, parameter groups, learning-rate schedule.
+
+In: a model and numbers. Out: AdamW over every parameter once; a pure function from step to learning-rate factor.
+"""
+
+import torch
+from torch import nn
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay, vectors (biases, layer norms) do not. Every parameter is in exactly one group."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW with the betas usual for GPT. Source: Loshchilov & Hutter 2019; Brown et al. 2020, appendix B."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+
+def lr_factor(step: int, warmup_steps: int, n_steps: int) -> float:
+    """Factor of the peak learning rate for update `step` (from 0): linear up over warmup_steps, then linear to 0.
+
+    The first update already moves (factor 1 / warmup_steps), the last one has 1 / (n_steps - warmup_steps).
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return max(0.0, (n_steps - step) / max(1, n_steps - warmup_steps))
+
+
+def default_warmup(n_steps: int) -> int:
+    """Steps of warm-up where none are given: 2,000, the ancestor's, and a tenth of a short run."""
+    return min(2000, n_steps // 10)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Use `lr` for the next update."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

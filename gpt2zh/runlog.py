@@ -1,0 +1,85 @@
+"""What a run says of itself, in four places.
+
+    console               banner, progress bar, one line a report where there is no terminal
+    logs/<run>.log        the same lines, with times
+    <output>/metrics.jsonl   one JSON object a report: the source of truth for plots
+    runs/<run>/           TensorBoard: the same numbers, and sample texts
+
+In: lines, numbers by name, texts. Out: these files. Loss is mean nats a token; `step` is an optimiser step.
+"""
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+from gpt2zh.errors import bilingual
+
+
+class RunLog:
+    """Open for the length of a run; use it as a context manager."""
+
+    def __init__(self, run: str, output_dir: Path, writer_dir: Path, logs_dir: Path = Path("logs")) -> None:
+        for folder in (output_dir, logs_dir, writer_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.path = logs_dir / f"{run}-{stamp}.log"
+        self.log = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
+        self.metrics = (output_dir / "metrics.jsonl").open("w", encoding="utf-8", newline="\n", buffering=1)
+        from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
+
+        self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}")
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if error is not None:
+            self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} ended by {type(error).__name__}: {error}\n")
+        self.writer.close()
+        self.metrics.close()
+        self.log.close()
+
+    def line(self, zh: str, en: str) -> None:
+        """A line for people, in both languages, above the progress bar."""
+        text = bilingual(zh, en)
+        tqdm.write(text)
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def start_bar(self, n_steps: int) -> None:
+        """Show a progress bar of optimiser steps (none where stderr is no terminal)."""
+        self.bar = tqdm(total=n_steps, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05)
+
+    def advance(self) -> None:
+        """One optimiser step is done."""
+        self.bar.update()
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`."""
+        self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in values.items()}
+        if self.bar is not None and not self.bar.disable:
+            self.bar.set_postfix(shown, refresh=False)
+        else:
+            total = f"/{self.bar.total}" if self.bar is not None else ""
+            print(f"step {step}{total}  " + "  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
+        self.log.write(
+            f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} "
+            + " ".join(f"{name}={value:.6g}" for name, value in values.items())
+            + "\n"
+        )
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """A sample text, to the log and to TensorBoard."""
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} {name}:\n{text}\n")
+        self.writer.add_text(name, text.replace("\n", "\n\n"), step)

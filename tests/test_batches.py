@@ -1,0 +1,87 @@
+"""Windows and steps: every token a target each epoch, counts exact beforehand, order a function of seed and epoch."""
+
+import numpy as np
+import pytest
+
+from gpt2zh.batches import IGNORE, TrainingBatches, count_targets, evaluation_batches
+from gpt2zh.errors import UserError
+from gpt2zh.shards import TokenStream
+
+
+def random_cases(n: int) -> list[tuple[TokenStream, int, int, int, int]]:
+    rng = np.random.default_rng(0)
+    cases = []
+    for _ in range(n):
+        size, n_ctx, batch_size, accumulation = (
+            int(rng.integers(low, high)) for low, high in ((2, 200), (1, 30), (1, 6), (1, 4))
+        )
+        stream = TokenStream(np.split(np.arange(size), sorted(rng.integers(0, size + 1, 3))))
+        cases.append((stream, n_ctx, int(rng.integers(1, n_ctx + 1)), batch_size, accumulation))
+    return cases
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_token_is_a_target_each_epoch_and_the_steps_are_as_counted(seed: int) -> None:
+    for stream, n_ctx, stride, batch_size, accumulation in random_cases(200):
+        batches = TrainingBatches(stream, n_ctx, stride, batch_size, accumulation, seed)
+        for epoch in range(2):
+            steps = list(batches.epoch(epoch))
+            assert len(steps) == batches.steps_per_epoch
+            assert sum(len(inputs) for step in steps for inputs, _ in step) == batches.n_windows
+            assert all(len(step) == accumulation for step in steps[:-1])
+            assert all(len(inputs) == batch_size for step in steps[:-1] for inputs, _ in step)
+            seen: set[int] = set()
+            for inputs, targets in (batch for step in steps for batch in step):
+                counts = targets != IGNORE
+                assert ((inputs[counts] + 1) % len(stream) == targets[counts]).all()
+                seen |= set(targets[counts].tolist())
+            assert seen == set(range(len(stream)))
+
+
+def test_accumulation_and_batch_size_part_the_same_windows() -> None:
+    stream = TokenStream([np.arange(1000)])
+    large = list(TrainingBatches(stream, 16, 16, 8, 1, seed=3).epoch(1))
+    small = list(TrainingBatches(stream, 16, 16, 2, 4, seed=3).epoch(1))
+    assert len(large) == len(small)
+    for one, four in zip(large, small):
+        assert np.array_equal(one[0][0], np.concatenate([inputs for inputs, _ in four]))
+        assert count_targets(one) == count_targets(four)
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    stream = TokenStream([np.arange(500)])
+
+    def first(seed: int, epoch: int) -> list[int]:
+        return next(TrainingBatches(stream, 8, 8, 4, 1, seed).epoch(epoch))[0][0].ravel().tolist()
+
+    assert first(0, 1) == first(0, 1)
+    assert first(0, 0) != first(0, 1) != first(1, 1)
+
+
+def test_a_corpus_shorter_than_the_window_is_counted_once() -> None:
+    ((inputs, targets),) = next(TrainingBatches(TokenStream([np.arange(5)]), 16, 16, 8, 1, 0).epoch(0))
+    assert inputs.shape == targets.shape == (1, 16)
+    assert sorted(targets[targets != IGNORE].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_stride_above_the_window_says_what_it_skips() -> None:
+    assert TrainingBatches(TokenStream([np.arange(500)]), 512, 768, 8, 1, 0).skipped_share == pytest.approx(1 / 3)
+    assert TrainingBatches(TokenStream([np.arange(500)]), 512, 100, 8, 1, 0).skipped_share == 0
+
+
+def test_nothing_to_train_on_is_an_error_that_names_flags() -> None:
+    with pytest.raises(UserError, match="训练步数为 0.*--min_length"):
+        TrainingBatches(TokenStream([]), 8, 8, 8, 1, 0)
+
+
+def test_evaluation_counts_every_token_but_the_first_once_with_enough_context() -> None:
+    for stream, n_ctx, stride, batch_size, _ in random_cases(300):
+        targets_seen: list[int] = []
+        for inputs, targets in evaluation_batches(stream, n_ctx, stride, batch_size):
+            assert inputs.shape == targets.shape and inputs.shape[1] == n_ctx and len(inputs) <= batch_size
+            for row, row_targets in zip(inputs, targets):
+                (places,) = np.nonzero(row_targets != IGNORE)
+                assert (row[places] + 1 == row_targets[places]).all()
+                assert row[0] == 0 or places.min() >= n_ctx - stride
+                targets_seen += row_targets[places].tolist()
+        assert sorted(targets_seen) == list(range(1, len(stream)))

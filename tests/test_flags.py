@@ -1,0 +1,112 @@
+"""The command line: the ancestor's flags with their names, frozen; every problem in one message; --help at once."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from gpt2zh import flags
+from gpt2zh.errors import UserError
+
+ANCESTOR = {
+    "train_flags": "device model_config tokenizer_path raw_data_path tokenized_data_path raw epochs batch_size lr warmup_steps log_step stride gradient_accumulation fp16 fp16_opt_level max_grad_norm num_pieces min_length output_dir pretrained_model writer_dir segment bpe_token encoder_json vocab_bpe",
+    "generate_flags": "device length batch_size nsamples temperature topk topp model_config tokenizer_path model_path prefix no_wordpiece segment fast_pattern save_samples save_samples_path repetition_penalty",
+    "make_vocab_flags": "raw_data_path vocab_file vocab_size",
+}
+OURS = {
+    "train_flags": "val_ratio weight_decay seed precision",
+    "generate_flags": "seed precision",
+    "make_vocab_flags": "type segmenter verbatim",
+    "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
+}
+ANCESTOR_DEFAULTS = {
+    "train_flags": {"epochs": 5, "batch_size": 8, "lr": 1.5e-4, "log_step": 1, "gradient_accumulation": 1, "max_grad_norm": 1.0, "num_pieces": 100, "min_length": 128, "raw": False, "fp16": False},
+    "generate_flags": {"length": -1, "batch_size": 1, "nsamples": 10, "temperature": 1.0, "topk": 8, "topp": 0.0, "prefix": "萧炎", "repetition_penalty": 1.0, "save_samples": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", ["train_flags", "generate_flags", "make_vocab_flags"])
+def test_the_flags_are_the_ancestors_and_ours_and_no_others(parser: str) -> None:
+    expected = {*ANCESTOR[parser].split(), *OURS[parser].split()}
+    assert set(vars(getattr(flags, parser)([]))) == expected
+    assert len(ANCESTOR["train_flags"].split()) == 25 and len(ANCESTOR["generate_flags"].split()) == 17
+
+
+def test_evaluate_has_these_flags_and_wants_one_source() -> None:
+    assert set(vars(flags.evaluate_flags(["--raw_data_path", "a"]))) == set(OURS["evaluate_flags"].split())
+    for argv in ([], ["--raw_data_path", "a", "--tokenized_data_path", "b"]):
+        with pytest.raises(UserError, match="--tokenized_data_path"):
+            flags.evaluate_flags(argv)
+
+
+@pytest.mark.parametrize("parser", sorted(ANCESTOR_DEFAULTS))
+def test_defaults_are_the_ancestors(parser: str) -> None:
+    parsed = vars(getattr(flags, parser)([]))
+    assert {name: parsed[name] for name in ANCESTOR_DEFAULTS[parser]} == ANCESTOR_DEFAULTS[parser]
+
+
+SEED_000 = "--device 0,1 --model_config config/model_config_small.json --tokenizer_path cache/vocab_small.txt --raw_data_path data/train.json --tokenized_data_path data/tokenized_cov512/ --raw --epochs 12 --batch_size 12 --gradient_accumulation 2 --stride 512 --num_pieces 32 --min_length 128 --lr 8e-5 --warmup_steps 3000 --log_step 48 --output_dir model_full_cov512/ --writer_dir runs/full_cov512/"
+
+
+def test_the_command_of_seed_000_is_read_as_printed() -> None:
+    parsed = flags.train_flags(SEED_000.split())
+    assert (parsed.batch_size, parsed.stride, parsed.lr, parsed.warmup_steps) == (12, 512, 8e-5, 3000)
+    assert parsed.output_dir.as_posix() == "model_full_cov512" and parsed.raw
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    with pytest.raises(UserError) as error:
+        flags.train_flags("--epochs 0 --lr -1 --val_ratio 0.7 --batch_size 2".split())
+    message = str(error.value)
+    assert (
+        all(part in message for part in ("--epochs 0", "--lr -1.0", "--val_ratio 0.7"))
+        and "--batch_size" not in message
+    )
+
+
+@pytest.mark.parametrize("argv", [["--epoch", "3"], ["--epochs", "many"], ["--nosuch"], ["--precision", "int4"]])
+def test_a_flag_that_is_none_is_an_error_and_never_a_guess(argv: list[str]) -> None:
+    with pytest.raises(UserError, match="--help"):
+        flags.train_flags(argv)
+
+
+@pytest.mark.parametrize(
+    ("parser", "argv"),
+    [
+        ("train_flags", ["--fp16_opt_level", "O1"]),
+        ("generate_flags", ["--fast_pattern"]),
+        ("generate_flags", ["--no_wordpiece"]),
+        ("generate_flags", ["--model_config", "x.json"]),
+    ],
+)
+def test_dead_flags_are_accepted_and_said_to_do_nothing(
+    parser: str, argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    getattr(flags, parser)(argv)
+    assert argv[0] in capsys.readouterr().out
+    getattr(flags, parser)([])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("script", ["train.py", "generate.py", "evaluate.py", "cache/make_vocab.py"])
+def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", script, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        env={"PYTHONUTF8": "1", "COLUMNS": "200", "PATH": ""},
+        check=True,
+    )
+    assert " torch" not in shown.stderr and "transformers" not in shown.stderr
+    rows = [line for line in shown.stdout.splitlines() if line.startswith("  --")]
+    assert len(rows) > 5
+    assert shown.stdout.count(" / ") >= len(rows)
+
+
+def test_help_answers_quickly_enough_to_be_asked() -> None:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, check=True)
+    assert time.perf_counter() - start < 5  # measured 0.3 s; a torch import would take longer than this bound

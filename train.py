@@ -1,0 +1,251 @@
+"""One training run, told from top to bottom: novels and a vocabulary in, a model folder out.
+
+python train.py --raw --raw_data_path data/train.json --tokenizer_path cache/vocab_small.txt
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+from gpt2zh import shards
+from gpt2zh.batches import TrainingBatches, count_targets, evaluation_batches
+from gpt2zh.corpus import corpus_sha256, read_corpus
+from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.flags import train_flags
+from gpt2zh.runlog import RunLog
+from tokenizations.tokenizer import Tokenizer, load_bytes, load_tokenizer
+
+UNKNOWN_SHARE_TO_WARN = 0.01
+SAMPLE_TOKENS = 120  # length of the sample text after each epoch
+
+
+def main() -> None:
+    flags = train_flags()
+
+    # ----- 1. what the user named: tokenizer, model shape -----------------------------------------------------------
+    tokenizer = (
+        load_bytes(flags.encoder_json, flags.vocab_bpe)
+        if flags.bpe_token
+        else load_tokenizer(flags.tokenizer_path, flags.segment)
+    )
+
+    import torch  # only now: --help and a typing error in a path answer at once
+
+    from gpt2zh import device as devices
+    from gpt2zh import optim
+    from gpt2zh.checkpoint import save_model
+    from gpt2zh.evaluation import evaluate
+    from gpt2zh.loss import LanguageModelLoss
+    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, shape_of, with_ids
+    from gpt2zh.sampling import SamplingSettings, generate
+
+    device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision)
+    for note in device.notes:
+        print(note)
+    ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
+    devices.seed_everything(flags.seed)
+    if flags.pretrained_model:
+        model = load_model(Path(flags.pretrained_model), len(tokenizer))
+        with_ids(model.config, ids)
+    else:
+        config = read_config(flags.model_config)
+        if config.vocab_size != len(tokenizer):
+            say(
+                f"{flags.model_config} 的 vocab_size 是 {config.vocab_size}，词表有 {len(tokenizer)} 个词条：按词表建模型。",
+                f"vocab_size is {config.vocab_size}, the vocabulary has {len(tokenizer)} entries: the model follows it.",
+            )
+        model = new_model(config, len(tokenizer), ids)
+    n_ctx = model.config.n_positions
+
+    # ----- 2. shards ------------------------------------------------------------------------------------------------
+    data = tokenized(flags, tokenizer)
+
+    # ----- 3. batches: from here on the number of steps is known ----------------------------------------------------
+    batches = TrainingBatches(
+        data.train, n_ctx, flags.stride or n_ctx, flags.batch_size, flags.gradient_accumulation, flags.seed
+    )
+    n_steps = batches.steps_per_epoch * flags.epochs
+
+    # ----- 4. optimiser, schedule -----------------------------------------------------------------------------------
+    loss = device.spread(LanguageModelLoss(model))
+    optimizer = optim.build_optimizer(model, flags.lr, flags.weight_decay)
+    scaler = device.scaler()
+    warmup = optim.default_warmup(n_steps) if flags.warmup_steps is None else flags.warmup_steps
+    log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
+
+    run = flags.output_dir.resolve().name
+    record: dict[str, object] = {
+        "flags": {name: str(value) for name, value in vars(flags).items()},
+        "command": sys.argv,
+    }
+    best = math.inf
+    with RunLog(run, flags.output_dir, flags.writer_dir or Path("runs") / run) as log:
+        announce(log, flags, batches, n_steps, warmup, data)
+        log.line(
+            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}",
+            f"model: {count_parameters(model)} parameters",
+        )
+
+        # ----- 5. the loop ------------------------------------------------------------------------------------------
+        log.start_bar(n_steps)
+        step, nats, n_tokens, clock = 0, torch.zeros((), device=device.main), 0, time.perf_counter()
+        for epoch in range(flags.epochs):
+            loss.train()
+            for micro_batches in batches.epoch(epoch):
+                lr = flags.lr * optim.lr_factor(step, warmup, n_steps)
+                optim.set_lr(optimizer, lr)
+                n_targets = count_targets(micro_batches)
+                for inputs, targets in micro_batches:
+                    micro_nats, _ = loss(device.tensor(inputs), device.tensor(targets))
+                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean.
+                    scaler.scale(micro_nats.sum() / n_targets).backward()
+                    nats += micro_nats.detach().sum()
+                scaler.unscale_(optimizer)
+                grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), flags.max_grad_norm)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                n_tokens += n_targets
+                # ----- the step ends here; below is only reporting --------------------------------------------------
+
+                log.advance()
+                if step % log_every == 0 or step == n_steps:
+                    mean = nats.item() / n_tokens
+                    if not math.isfinite(mean):
+                        raise UserError(
+                            f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {flags.lr}）。",
+                            f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {flags.lr}).",
+                        )
+                    now = time.perf_counter()
+                    log.report(
+                        step,
+                        {
+                            "train/loss": mean,
+                            "train/lr": lr,
+                            "train/grad_norm": grad_norm.item(),
+                            "train/tokens_per_second": n_tokens / (now - clock),
+                        },
+                    )
+                    nats.zero_()
+                    n_tokens, clock = 0, now
+
+            # ----- after each epoch: validate, sample, save ---------------------------------------------------------
+            pause = time.perf_counter()
+            record.update(epoch=epoch + 1, step=step)
+            improved = False
+            if len(data.val):
+                windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size)
+                score = evaluate(loss, windows, data.manifest["characters"]["val"], device)
+                record["val"] = score.metrics()
+                log.report(step, {f"val/{name}": value for name, value in score.metrics().items()})
+                log.line(
+                    f"第 {epoch + 1} 轮：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
+                    f"epoch {epoch + 1}: validation {score.bits_per_character:.4f} bits per character",
+                )
+                improved, best = score.loss < best, min(best, score.loss)
+            loss.eval()
+            with device.autocast():
+                settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
+                sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
+            log.text(step, "sample", tokenizer.decode(sample))
+            for name in [f"model_epoch{epoch + 1}", *(["best_model"] if improved else [])]:
+                save_model(flags.output_dir / name, model, tokenizer, record)
+            clock += time.perf_counter() - pause
+
+        # ----- 6. the end -------------------------------------------------------------------------------------------
+        save_model(flags.output_dir / "final_model", model, tokenizer, record)
+        log.line(f"训练完成，{step} 步：{flags.output_dir / 'final_model'}", f"done after {step} steps")
+        chosen = "best_model" if len(data.val) else "final_model"
+        if len(data.val):
+            log.line(
+                f"验证 loss 最低的是 {flags.output_dir / chosen}：{best:.4f}", f"lowest validation loss: {best:.4f}"
+            )
+        log.line("续写：", f"write on: python generate.py --model_path {flags.output_dir / chosen} --prefix TEXT")
+
+
+def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
+    """The shards that the flags ask for: those on disk, or built now where they are missing, stale or --raw is given."""
+    folder = flags.tokenized_data_path
+    if flags.raw or flags.raw_data_path.exists():
+        settings = shards.ShardSettings(
+            corpus_sha256=corpus_sha256(flags.raw_data_path),
+            tokenizer=tokenizer.fingerprint,
+            vocab_size=len(tokenizer),
+            min_length=flags.min_length,
+            val_ratio=flags.val_ratio,
+            num_pieces=flags.num_pieces,
+        )
+        changed = shards.differences(folder, settings)
+        if flags.raw or changed:
+            if not flags.raw:
+                say(f"{folder} 的分片没有或已过时，重新切分：", f"missing or stale, built anew: {'; '.join(changed)}")
+            corpus = read_corpus(flags.raw_data_path)
+            say(
+                f"语料 {corpus.path}：{len(corpus.documents)} 篇，{corpus.n_characters} 字；另有空白 {corpus.n_empty} 篇",
+                f"corpus: {len(corpus.documents)} documents, {corpus.n_characters} characters",
+            )
+            shards.build_shards(folder, corpus.documents, tokenizer, settings)
+    data = shards.open_shards(folder)
+    shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
+    shards.check_documents(data, flags.min_length, flags.val_ratio)
+    return data
+
+
+def announce(
+    log: RunLog,
+    flags: argparse.Namespace,
+    batches: TrainingBatches,
+    n_steps: int,
+    warmup: int,
+    data: shards.Shards,
+) -> None:
+    """The arithmetic of the run, and what looks wrong in it, before the first step."""
+    documents, characters = data.manifest["documents"], data.manifest["characters"]
+    unknown = sum(entry["unknown"] for split in ("train", "val") for entry in data.manifest[split])
+    unknown_share = unknown / (len(data.train) + len(data.val))
+    log.line(
+        f"文章 {documents['read']} 篇：训练 {documents['train']}，验证 {documents['val']}，"
+        f"短于 {flags.min_length} 字不收 {documents['too_short']}（{characters['too_short']} 字）",
+        f"documents: {documents['train']} train, {documents['val']} validate, {documents['too_short']} too short",
+    )
+    log.line(
+        f"词元：训练 {len(data.train)}，验证 {len(data.val)}；[UNK] {unknown_share:.3%}",
+        f"tokens: {len(data.train)} train, {len(data.val)} validate",
+    )
+    log.line(
+        f"每轮 {batches.n_windows} 个窗口（{batches.n_ctx} 词元，步长 {batches.stride}），每步 {flags.batch_size} x "
+        f"{flags.gradient_accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步，预热 {warmup} 步",
+        f"{batches.n_windows} windows and {batches.steps_per_epoch} steps an epoch, {n_steps} steps, warm-up {warmup}",
+    )
+    if unknown_share > UNKNOWN_SHARE_TO_WARN:
+        log.line(
+            f"注意：{unknown_share:.1%} 的词元是 [UNK]，词表与语料可能不配。可用 cache/make_vocab.py 造词表。",
+            f"note: {unknown_share:.1%} of the tokens are [UNK]. cache/make_vocab.py makes a vocabulary that fits.",
+        )
+    if batches.skipped_share:
+        log.line(
+            f"注意：--stride {batches.stride} 大于 n_ctx {batches.n_ctx}，每轮有 {batches.skipped_share:.0%} 的词元训练不到。",
+            f"note: {batches.skipped_share:.0%} of the tokens are skipped each epoch. Use --stride {batches.n_ctx} or less.",
+        )
+    if warmup >= n_steps:
+        log.line(
+            f"注意：预热 {warmup} 步不少于总步数 {n_steps}，学习率最高只到 {flags.lr * n_steps / warmup:.2g}（给定 {flags.lr:.2g}）。",
+            f"note: the learning rate never reaches its peak. Consider --warmup_steps {n_steps // 10}.",
+        )
+    if flags.log_step % flags.gradient_accumulation:
+        log.line(
+            f"--log_step {flags.log_step} 不是 --gradient_accumulation {flags.gradient_accumulation} 的倍数，向上取整。",
+            "--log_step is rounded up to whole updates.",
+        )
+    if not len(data.val):
+        log.line(
+            "没有验证集（文章太少，或 --val_ratio 0）：不评估，也不存 best_model。",
+            "no validation set (too few documents, or --val_ratio 0): no evaluation, no best_model.",
+        )
+
+
+if __name__ == "__main__":
+    run_script(main)
