@@ -65,7 +65,7 @@ def train(workplace: Path) -> Callable[..., list[dict[str, float]]]:
             "--model_config",
             "tiny.json",
             "--tokenizer_path",
-            ROOT / "cache/vocab_small.txt",
+            "vocab.txt",
         ]
         defaults += ["--epochs", 1, "--batch_size", 8, "--num_pieces", 3, "--lr", 1e-3, "--val_ratio", 0.1]
         call("train.py", *defaults, "--output_dir", output, *arguments)

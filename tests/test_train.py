@@ -113,7 +113,7 @@ def test_stock_transformers_loads_the_folder_and_ends_documents(train: Train, bo
 
 
 def test_training_goes_on_from_given_weights(train: Train) -> None:
-    first = train_losses(train("--epochs", 3, "--warmup_steps", 0))
+    first = train_losses(train("--epochs", 3, "--warmup_steps", 0, "--lr", 5e-3))
     second = train_losses(train("--pretrained_model", "model/final_model", "--warmup_steps", 0, output="second"))
     assert second[0] < first[0] - 1
 
