@@ -14,15 +14,15 @@ from pathlib import Path
 CACHE = Path(__file__).resolve().parent
 sys.path.insert(0, str(CACHE.parent))
 
-from tqdm import tqdm  # noqa: E402
+from tqdm import tqdm
 
-from gpt2zh.corpus import Corpus, read_corpus  # noqa: E402
-from gpt2zh.errors import UserError, run_script, say  # noqa: E402
-from gpt2zh.flags import make_vocab_flags  # noqa: E402
-from gpt2zh.shards import groups  # noqa: E402
-from tokenizations.pipelines import build_characters, build_verbatim, build_words  # noqa: E402
-from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, write_vocabulary  # noqa: E402
-from tokenizations.words import load_segmenter  # noqa: E402
+from gpt2zh.corpus import Corpus, read_corpus
+from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.flags import make_vocab_flags
+from gpt2zh.shards import groups
+from tokenizations.pipelines import build_characters, build_verbatim, build_words
+from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, write_vocabulary
+from tokenizations.words import load_segmenter
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
 CHUNK = 20_000  # characters a task of a worker

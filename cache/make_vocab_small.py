@@ -31,9 +31,9 @@ from tokenizations.vocabulary import (
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus  # noqa: E402
-from gpt2zh.errors import run_script  # noqa: E402
-from tokenizations.pipelines import build_characters  # noqa: E402
+from gpt2zh.corpus import read_corpus
+from gpt2zh.errors import run_script
+from tokenizations.pipelines import build_characters
 
 SIZE = 13317
 EXTRA = "—·―–…‥•′″‖※〇○●□■△▲◆★☆→←↑↓√×÷±≈≠≤≥°℃€£¥￥©®™「」『』【】〈〉《》〔〕﹏～"

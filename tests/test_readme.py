@@ -1,0 +1,78 @@
+"""The READMEs: in step with each other, and with the scripts."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from gpt2zh import flags
+
+ZH, EN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md"))
+PARSERS = {
+    "train.py": flags.train_flags,
+    "generate.py": flags.generate_flags,
+    "evaluate.py": flags.evaluate_flags,
+    "cache/make_vocab.py": flags.make_vocab_flags,
+}
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"```.*?```", text, flags=re.S)
+
+
+def commands(text: str) -> list[list[str]]:
+    lines = re.sub(r"\\\n\s*", " ", text).replace("\t@", "\t").replace("$(PY)", "python").splitlines()
+    return [shlex.split(line)[1:] for line in lines if re.match(r"\s*python \S+\.py", line)]
+
+
+def test_both_languages_have_the_same_headings_tables_and_code() -> None:
+    assert [line.count("#") for line in ZH.splitlines() if line.startswith("#")] == [
+        line.count("#") for line in EN.splitlines() if line.startswith("#")
+    ]
+    assert sum(line.startswith("|") for line in ZH.splitlines()) == sum(
+        line.startswith("|") for line in EN.splitlines()
+    )
+    translated = blocks(ZH)[-1]  # the file list has words in it
+    assert [block for block in blocks(ZH) if block != translated] == [
+        block for block in blocks(EN) if block not in (translated, blocks(EN)[-1])
+    ]
+
+
+@pytest.mark.parametrize("source", ["README.md", "Makefile"])
+def test_every_command_is_one_that_the_scripts_accept(source: str) -> None:
+    found = commands((ROOT / source).read_text(encoding="utf-8"))
+    assert len(found) >= 4
+    for script, *arguments in found:
+        PARSERS[script](arguments)
+
+
+def test_make_demo_runs_the_commands_that_the_readme_shows() -> None:
+    shown = [command for command in commands(ZH)]
+    assert all(command in shown for command in commands((ROOT / "Makefile").read_text(encoding="utf-8")))
+
+
+def test_paths_in_the_file_list_exist() -> None:
+    for line in blocks(ZH)[-1].splitlines()[1:-1]:
+        names = [name for name in re.split(r"\s{2,}", line)[0].split() if name]
+        assert all((ROOT / name).exists() for name in names), line
+
+
+def test_defaults_in_the_table_are_the_parsers() -> None:
+    parsed = vars(flags.train_flags([]))
+    rows = re.findall(r"^\| `--(\w+)` \| (\S+) \|", ZH, flags=re.M)
+    assert len(rows) >= 8
+    for name, shown in rows:
+        if parsed[name] is not None:
+            assert str(parsed[name]) == str(Path(shown) if isinstance(parsed[name], Path) else shown), name
+
+
+def test_shipped_documents_name_tests_that_exist() -> None:
+    names = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
+    table = (ROOT / "docs" / "ancestor.md").read_text(encoding="utf-8")
+    for line in table.splitlines()[6:]:
+        current = None
+        for file, part in re.findall(r"(test_\w+)?::(\w+)", line):
+            current = file or current
+            assert re.search(rf"def test_\w*{part}", names[current]), (current, part)
