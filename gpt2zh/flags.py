@@ -135,6 +135,26 @@ def _add_device(flags: Flags) -> None:
     )
 
 
+def _add_trained_model(flags: Flags) -> None:
+    """A model folder, its tokenizer, and what it runs on."""
+    flags.group("模型", "model")
+    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
+    flags.add(
+        "--tokenizer_path",
+        None,
+        "词表文件；须与模型一致",
+        "vocabulary file; must be the model's",
+        kind=Path,
+        shown_default="模型文件夹里的 / the model folder's own",
+    )
+    flags.switch(
+        "--segment",
+        "词级词表（模型文件夹自带分词器时不必给）",
+        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
+    )
+    _add_device(flags)
+
+
 def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of train.py: the ancestor's 25 and ours."""
     flags = Flags(
@@ -257,22 +277,7 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def generate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of generate.py: the ancestor's 17 and ours."""
     flags = Flags("用训练好的模型续写。", "Write on with a trained model.")
-    flags.group("模型", "model")
-    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
-    flags.add(
-        "--tokenizer_path",
-        None,
-        "词表文件；须与模型一致",
-        "vocabulary file; must be the model's",
-        kind=Path,
-        shown_default="模型文件夹里的 / the model folder's own",
-    )
-    flags.switch(
-        "--segment",
-        "词级词表（模型文件夹自带分词器时不必给）",
-        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
-    )
-    _add_device(flags)
+    _add_trained_model(flags)
     flags.group("生成", "sampling")
     flags.add(
         "--prefix",
@@ -340,7 +345,8 @@ def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "一段文字在模型下的 loss、困惑度、每字比特数；每个词元恰好算一次。",
         "Loss, perplexity and bits per character of a text under a model; every token counts once.",
     )
-    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
+    _add_trained_model(flags)
+    flags.group("文字", "text")
     flags.add(
         "--raw_data_path",
         None,
@@ -357,19 +363,6 @@ def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         kind=Path,
         shown_default="无 / none",
     )
-    flags.add(
-        "--tokenizer_path",
-        None,
-        "词表文件；须与模型一致",
-        "vocabulary file; must be the model's",
-        kind=Path,
-        shown_default="模型文件夹里的 / the model folder's own",
-    )
-    flags.switch(
-        "--segment",
-        "词级词表（模型文件夹自带分词器时不必给）",
-        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
-    )
     flags.add("--batch_size", 8, "每批窗口数", "windows a batch", allowed=POSITIVE)
     flags.add(
         "--stride",
@@ -380,7 +373,6 @@ def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allowed=POSITIVE,
         shown_default="n_ctx / 2",
     )
-    _add_device(flags)
     parsed = flags.parse(argv)
     if (parsed.raw_data_path is None) == (parsed.tokenized_data_path is None):
         raise UserError(

@@ -28,7 +28,7 @@ def book_vocabulary(book: list[str]) -> str:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, book: list[str], book_vocabulary: str) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, book: list[str], book_vocabulary: str) -> Path:
     """An empty folder to run scripts in: data/train.json (12 short documents), a tiny config, the book's vocabulary."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -53,7 +53,7 @@ def call(script: str, *arguments: object) -> None:
 
 
 @pytest.fixture
-def train(workplace: Path) -> Callable[..., list[dict[str, float]]]:
+def train(workdir: Path) -> Callable[..., list[dict[str, float]]]:
     """train.py with a tiny model on the CPU in fp32; returns metrics.jsonl. Arguments replace or follow the defaults."""
 
     def run(*arguments: object, output: str = "model") -> list[dict[str, float]]:
@@ -70,7 +70,7 @@ def train(workplace: Path) -> Callable[..., list[dict[str, float]]]:
         defaults += ["--epochs", 1, "--batch_size", 8, "--num_pieces", 3, "--lr", 1e-3, "--val_ratio", 0.1]
         call("train.py", *defaults, "--output_dir", output, *arguments)
         return [
-            json.loads(line) for line in (workplace / output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            json.loads(line) for line in (workdir / output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
 
     return run

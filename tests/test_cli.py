@@ -48,7 +48,7 @@ def test_a_novel_goes_in_and_text_comes_out_with_chinese_paths_and_blanks(tmp_pa
     assert "每字比特数" in shown[3]
 
 
-def test_samples_txt_has_the_form_of_the_ancestor(train: Train, workplace: Path) -> None:
+def test_samples_txt_has_the_form_of_the_ancestor(train: Train, workdir: Path) -> None:
     train()
     call(
         "generate.py",
@@ -64,21 +64,21 @@ def test_samples_txt_has_the_form_of_the_ancestor(train: Train, workplace: Path)
         "--save_samples_path",
         "out/deep",
     )
-    lines = (workplace / "out/deep/samples.txt").read_text(encoding="utf-8").split("\n")
+    lines = (workdir / "out/deep/samples.txt").read_text(encoding="utf-8").split("\n")
     assert lines[0] == "=" * 40 + " SAMPLE 1 " + "=" * 40
     assert lines[1].startswith("我")
     end = lines.index("=" * 90)
     assert lines[end + 1] == "" and lines[end + 2] == "=" * 40 + " SAMPLE 2 " + "=" * 40
 
 
-def test_a_run_that_fails_leaves_the_old_samples(train: Train, workplace: Path) -> None:
+def test_a_run_that_fails_leaves_the_old_samples(train: Train, workdir: Path) -> None:
     train()
-    (workplace / "mnt").mkdir()
-    (workplace / "mnt/samples.txt").write_text("旧的", encoding="utf-8")
-    (workplace / "model/final_model/model.safetensors").write_bytes(b"broken")
+    (workdir / "mnt").mkdir()
+    (workdir / "mnt/samples.txt").write_text("旧的", encoding="utf-8")
+    (workdir / "model/final_model/model.safetensors").write_bytes(b"broken")
     with pytest.raises(UserError):
         call("generate.py", "--device", "cpu", "--save_samples")
-    assert (workplace / "mnt/samples.txt").read_text(encoding="utf-8") == "旧的"
+    assert (workdir / "mnt/samples.txt").read_text(encoding="utf-8") == "旧的"
 
 
 def test_the_same_seed_writes_the_same_text_for_any_batch_size_past_the_window(
@@ -110,7 +110,7 @@ def test_the_same_seed_writes_the_same_text_for_any_batch_size_past_the_window(
 
 
 def test_without_the_default_model_the_newest_run_is_used_and_said(
-    train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(output="model_full_cov512")
     call(
@@ -133,9 +133,9 @@ def test_without_the_default_model_the_newest_run_is_used_and_said(
         call("generate.py", "--model_path", "no/such")
 
 
-def test_a_model_without_tokenizer_asks_for_the_vocabulary(train: Train, workplace: Path) -> None:
+def test_a_model_without_tokenizer_asks_for_the_vocabulary(train: Train, workdir: Path) -> None:
     train()
-    (workplace / "model/final_model/tokenizer.json").unlink()
+    (workdir / "model/final_model/tokenizer.json").unlink()
     with pytest.raises(UserError, match="--tokenizer_path"):
         call("generate.py", "--device", "cpu")
     call(
@@ -163,7 +163,7 @@ def test_unknown_characters_of_a_prefix_are_named(train: Train, capsys: pytest.C
 
 
 def test_evaluate_judges_a_text_and_counts_every_token_once(
-    train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = train()
     capsys.readouterr()
@@ -181,7 +181,7 @@ def test_evaluate_judges_a_text_and_counts_every_token_once(
     out = capsys.readouterr().out
     trained = next(row["val/bits_per_character"] for row in metrics if "val/loss" in row)
     assert f"{trained:.4f}" in out
-    (workplace / "a.txt").write_text("我在\n年青时候", encoding="utf-8")
+    (workdir / "a.txt").write_text("我在\n年青时候", encoding="utf-8")
     call("evaluate.py", "--device", "cpu", "--model_path", "model/best_model", "--raw_data_path", "a.txt")
     assert "7 字，8 词元" in capsys.readouterr().out
 

@@ -69,9 +69,9 @@ def test_the_number_of_steps_is_the_one_announced(train: Train, capsys: pytest.C
     assert announced == 2 * math.ceil(math.ceil(n_tokens / 20) / 15)
 
 
-def test_the_loss_falls_and_a_page_is_learned_by_heart(train: Train, workplace: Path, book: list[str]) -> None:
+def test_the_loss_falls_and_a_page_is_learned_by_heart(train: Train, workdir: Path, book: list[str]) -> None:
     page = min(book, key=len)[:200]
-    (workplace / "page.txt").write_text("\n".join([page] * 200), encoding="utf-8")
+    (workdir / "page.txt").write_text("\n".join([page] * 200), encoding="utf-8")
     losses = train_losses(
         train("--raw_data_path", "page.txt", "--epochs", 1, "--lr", 1e-2, "--min_length", 1, "--val_ratio", 0)
     )
@@ -122,7 +122,7 @@ def test_training_goes_on_from_given_weights(train: Train) -> None:
 
 
 def test_fresh_shards_are_reused_and_stale_ones_rebuilt_with_a_notice(
-    train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train()
     assert "built anew" in capsys.readouterr().out  # none were there
@@ -137,11 +137,11 @@ def test_fresh_shards_are_reused_and_stale_ones_rebuilt_with_a_notice(
     assert "corpus_sha256" in capsys.readouterr().out
 
 
-def test_shards_train_without_the_corpus_but_not_with_another_vocabulary(train: Train, workplace: Path) -> None:
+def test_shards_train_without_the_corpus_but_not_with_another_vocabulary(train: Train, workdir: Path) -> None:
     train()
     Path("data/train.json").unlink()
     train()
-    (workplace / "other.txt").write_text(
+    (workdir / "other.txt").write_text(
         "\n".join(reversed(Path("vocab.txt").read_text(encoding="utf-8").split())), encoding="utf-8"
     )
     with pytest.raises(UserError, match="other.txt"):
@@ -151,10 +151,10 @@ def test_shards_train_without_the_corpus_but_not_with_another_vocabulary(train: 
 
 
 def test_one_long_text_trains_without_validation(
-    train: Train, workplace: Path, book: list[str], capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, book: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the ancestor's train_single.py was for."""
-    (workplace / "一本书.txt").write_text("\n".join(book[:3]), encoding="utf-8")
+    (workdir / "一本书.txt").write_text("\n".join(book[:3]), encoding="utf-8")
     metrics = train("--raw_data_path", "一本书.txt")
     assert "没有验证集" in capsys.readouterr().out
     assert not any("val/loss" in row for row in metrics) and not Path("model/best_model").exists()
@@ -178,13 +178,13 @@ def test_one_long_text_trains_without_validation(
     ],
 )
 def test_mistakes_are_refused_before_anything_is_written(
-    train: Train, workplace: Path, arguments: list[str], words: list[str]
+    train: Train, workdir: Path, arguments: list[str], words: list[str]
 ) -> None:
-    before = sorted(workplace.rglob("*"))
+    before = sorted(workdir.rglob("*"))
     with pytest.raises(UserError) as error:
         train(*arguments)
     assert all(word in str(error.value) for word in words), error.value
-    assert sorted(workplace.rglob("*")) == before
+    assert sorted(workdir.rglob("*")) == before
 
 
 def test_a_run_that_diverges_ends_with_the_step_and_the_flag(train: Train) -> None:
@@ -208,9 +208,9 @@ def test_settings_that_look_wrong_are_obeyed_and_said(
 
 
 def test_a_vocabulary_that_does_not_know_the_text_is_said(
-    train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (workplace / "poor.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n的\n我\n", encoding="utf-8")
+    (workdir / "poor.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n的\n我\n", encoding="utf-8")
     train("--tokenizer_path", "poor.txt")
     said = capsys.readouterr().out
     assert "词元是 [UNK]" in said and "7" in said  # and the model follows the vocabulary
@@ -220,7 +220,7 @@ def test_a_vocabulary_that_does_not_know_the_text_is_said(
 
 
 def test_words_and_byte_level_bpe_train_and_write(
-    train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import tokenizers
 
