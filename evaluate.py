@@ -4,15 +4,19 @@ python evaluate.py --model_path model/best_model --raw_data_path 另一本书.tx
 python evaluate.py --model_path model/best_model --tokenized_data_path data/tokenized/    # what training held out
 """
 
+import math
+
 import numpy as np
 from tqdm import tqdm
 
 from gpt2zh import shards
-from gpt2zh.batches import evaluation_batches
+from gpt2zh.batches import evaluation_batches, evaluation_starts
 from gpt2zh.corpus import read_corpus
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.flags import evaluate_flags
 from tokenizations.tokenizer import tokenizer_for_model
+
+UNKNOWN_SHARE_TO_WARN = 0.001
 
 
 def main() -> None:
@@ -20,13 +24,19 @@ def main() -> None:
     tokenizer = tokenizer_for_model(flags.model_path, flags.tokenizer_path, flags.segment)
     if flags.raw_data_path is not None:
         corpus = read_corpus(flags.raw_data_path)
-        stream = shards.TokenStream([np.concatenate(tokenizer.encode_documents(corpus.documents))])
-        n_characters, source = corpus.n_characters, flags.raw_data_path
+        ids = np.concatenate(tokenizer.encode_documents(corpus.documents))
+        stream = shards.TokenStream([ids], len(tokenizer))
+        n_characters, n_unknown, source = (
+            corpus.n_characters,
+            int((ids == tokenizer.unknown_id).sum()),
+            flags.raw_data_path,
+        )
     else:
         data = shards.open_shards(flags.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
         stream, source = data.val, flags.tokenized_data_path
         n_characters = data.manifest["characters"]["val"]
+        n_unknown = sum(entry["unknown"] for entry in data.manifest["val"])
         if not len(stream):
             raise UserError(
                 f"{source} 里没有留作验证的文章。请改用 --raw_data_path 给一段文字。",
@@ -42,9 +52,14 @@ def main() -> None:
     for note in device.notes:
         print(note)
     model = load_model(flags.model_path, len(tokenizer))
-    batches = list(evaluation_batches(stream, model.config.n_positions, flags.stride, flags.batch_size))
+    n_ctx = model.config.n_positions
+    n_batches = math.ceil(len(evaluation_starts(len(stream), n_ctx, flags.stride)) / flags.batch_size)
+    batches = evaluation_batches(stream, n_ctx, flags.stride, flags.batch_size)
     score = evaluate(
-        device.spread(LanguageModelLoss(model)), tqdm(batches, unit="batch", disable=None), n_characters, device
+        device.spread(LanguageModelLoss(model)),
+        tqdm(batches, total=n_batches, unit="batch", disable=None),
+        n_characters,
+        device,
     )
     say(
         f"{source}：{score.n_characters} 字，{score.n_tokens} 词元（{device}）",
@@ -53,6 +68,11 @@ def main() -> None:
     say(f"loss {score.loss:.4f} nats/词元", "nats per token")
     say(f"困惑度 {score.perplexity:.2f}", "perplexity per token, comparable only within one vocabulary")
     say(f"每字比特数 {score.bits_per_character:.4f}", "bits per character, comparable across vocabularies")
+    if n_unknown > UNKNOWN_SHARE_TO_WARN * len(stream):
+        say(
+            f"注意：{n_unknown / len(stream):.1%} 的词元是 [UNK]，它们很好猜：以上数字偏低，不能与别的词表比。",
+            "note: so many tokens are [UNK], which is easy to predict, that these figures flatter the model.",
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.errors import run_script, say
 from gpt2zh.files import finished_models, write_text
 from gpt2zh.flags import generate_flags
 from tokenizations.tokenizer import Tokenizer, tokenizer_for_model
@@ -22,8 +22,7 @@ def main() -> None:
     tokenizer = tokenizer_for_model(folder, flags.tokenizer_path, flags.segment)
     prefix = prefix_ids(tokenizer, flags.prefix)
 
-    import torch  # only now: --help and a typing error in a path answer at once
-
+    # The torch layer only now: --help and a typing error in a path answer at once.
     from gpt2zh.device import choose_device
     from gpt2zh.model import load_model
     from gpt2zh.sampling import SamplingSettings, generate
@@ -34,12 +33,12 @@ def main() -> None:
     model = load_model(folder, len(tokenizer)).to(device.main).eval()
     n_ctx = model.config.n_positions
     length = n_ctx if flags.length == -1 else flags.length
-    if len(prefix) + length > n_ctx:
+    if flags.length != -1 and len(prefix) + length > n_ctx:
         say(
             f"前缀 {len(prefix)} + 新写 {length} 词元超过上下文 {n_ctx}：写满后丢掉较早的一半，接着写。",
             f"prefix {len(prefix)} + {length} new tokens exceed the context of {n_ctx}: when it is full the older half is dropped.",
         )
-    seed = secrets.randbelow(2**32) if flags.seed is None else flags.seed
+    seed = secrets.randbelow(10**9) if flags.seed is None else flags.seed
     say(f"{folder}，{device}，种子 {seed}", f"--seed {seed} gives this text again")
 
     settings = SamplingSettings(
@@ -53,13 +52,12 @@ def main() -> None:
     blocks: list[str] = []
     with (
         tqdm(total=flags.nsamples * length, unit="tok", disable=None) as bar,
-        torch.inference_mode(),
         device.autocast(),
     ):
         for first in range(0, flags.nsamples, flags.batch_size):
             numbers = range(first, min(first + flags.batch_size, flags.nsamples))
             for number, ids in zip(numbers, generate(model, prefix, length, numbers, seed, settings, bar.update)):
-                blocks.append(sample_block(number + 1, tokenizer.decode([*prefix, *ids])))
+                blocks.append(sample_block(number + 1, tokenizer.decode_after(flags.prefix, prefix, ids)))
                 tqdm.write(blocks[-1].rstrip("\n"))
     if flags.save_samples:
         path = flags.save_samples_path / "samples.txt"
@@ -87,11 +85,6 @@ def prefix_ids(tokenizer: Tokenizer, prefix: str) -> list[int]:
         say(
             f"前缀里有词表之外的字：{' '.join(unknown)}（按 [UNK] 处理）",
             f"characters of the prefix that the vocabulary lacks: {' '.join(unknown)} (read as [UNK])",
-        )
-    if not ids:
-        raise UserError(
-            f"前缀「{prefix}」里没有词表认识的内容。请换一个，或给空串从文章开头写起。",
-            f"nothing of the prefix {prefix!r} is in the vocabulary. Give another one, or an empty one to start a document.",
         )
     say(f"实际前缀：{tokenizer.show(ids)}", "the prefix as the model reads it")
     return ids

@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from gpt2zh import shards
+from gpt2zh import shard_builder, shards
 from gpt2zh.batches import TrainingBatches, count_targets, evaluation_batches
 from gpt2zh.corpus import corpus_sha256, read_corpus
 from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
 from gpt2zh.runlog import RunLog
-from tokenizations.tokenizer import Tokenizer, load_bytes, load_tokenizer
+from tokenizations.tokenizer import Tokenizer, load_bytes, load_model_tokenizer, load_tokenizer, require_same
 
 UNKNOWN_SHARE_TO_WARN = 0.01
 SAMPLE_TOKENS = 120  # length of the sample text after each epoch
@@ -31,14 +32,13 @@ def main() -> None:
         else load_tokenizer(flags.tokenizer_path, flags.segment)
     )
 
-    import torch  # only now: --help and a typing error in a path answer at once
-
+    # The torch layer only now: --help and a typing error in a path answer at once.
     from gpt2zh import device as devices
     from gpt2zh import optim
     from gpt2zh.checkpoint import save_model
     from gpt2zh.evaluation import evaluate
     from gpt2zh.loss import LanguageModelLoss
-    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, shape_of, with_ids
+    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
     from gpt2zh.sampling import SamplingSettings, generate
 
     device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision)
@@ -47,8 +47,10 @@ def main() -> None:
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     devices.seed_everything(flags.seed)
     if flags.pretrained_model:
-        model = load_model(Path(flags.pretrained_model), len(tokenizer))
-        with_ids(model.config, ids)
+        folder = Path(flags.pretrained_model)
+        model = load_model(folder, len(tokenizer))
+        require_same(load_model_tokenizer(folder), tokenizer, folder)
+        record_ids(model, ids)
     else:
         config = read_config(flags.model_config)
         if config.vocab_size != len(tokenizer):
@@ -58,6 +60,10 @@ def main() -> None:
             )
         model = new_model(config, len(tokenizer), ids)
     n_ctx = model.config.n_positions
+
+    writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
+    for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
+        require_writable(folder)
 
     # ----- 2. shards ------------------------------------------------------------------------------------------------
     data = tokenized(flags, tokenizer)
@@ -75,13 +81,12 @@ def main() -> None:
     warmup = optim.default_warmup(n_steps) if flags.warmup_steps is None else flags.warmup_steps
     log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
 
-    run = flags.output_dir.resolve().name
     record: dict[str, object] = {
         "flags": {name: str(value) for name, value in vars(flags).items()},
         "command": sys.argv,
     }
     best = math.inf
-    with RunLog(run, flags.output_dir, flags.writer_dir or Path("runs") / run) as log:
+    with RunLog(flags.output_dir, writer_dir) as log:
         announce(log, flags, batches, n_steps, warmup, data)
         log.line(
             f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}",
@@ -90,7 +95,7 @@ def main() -> None:
 
         # ----- 5. the loop ------------------------------------------------------------------------------------------
         log.start_bar(n_steps)
-        step, nats, n_tokens, clock = 0, torch.zeros((), device=device.main), 0, time.perf_counter()
+        step, nats, n_tokens, clock = 0, 0.0, 0, time.perf_counter()
         for epoch in range(flags.epochs):
             loss.train()
             for micro_batches in batches.epoch(epoch):
@@ -101,9 +106,9 @@ def main() -> None:
                     micro_nats, _ = loss(device.tensor(inputs), device.tensor(targets))
                     # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean.
                     scaler.scale(micro_nats.sum() / n_targets).backward()
-                    nats += micro_nats.detach().sum()
+                    nats += micro_nats.detach().sum()  # stays on the device until it is reported
                 scaler.unscale_(optimizer)
-                grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), flags.max_grad_norm)
+                grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
                 scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad(set_to_none=True)
@@ -112,8 +117,8 @@ def main() -> None:
                 # ----- the step ends here; below is only reporting --------------------------------------------------
 
                 log.advance()
-                if step % log_every == 0 or step == n_steps:
-                    mean = nats.item() / n_tokens
+                if step % log_every == 0 or step % batches.steps_per_epoch == 0:
+                    mean = float(nats) / n_tokens
                     if not math.isfinite(mean):
                         raise UserError(
                             f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {flags.lr}）。",
@@ -129,8 +134,7 @@ def main() -> None:
                             "train/tokens_per_second": n_tokens / (now - clock),
                         },
                     )
-                    nats.zero_()
-                    n_tokens, clock = 0, now
+                    nats, n_tokens, clock = 0.0, 0, now
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
             pause = time.perf_counter()
@@ -187,7 +191,7 @@ def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
                 f"语料 {corpus.path}：{len(corpus.documents)} 篇，{corpus.n_characters} 字；另有空白 {corpus.n_empty} 篇",
                 f"corpus: {len(corpus.documents)} documents, {corpus.n_characters} characters",
             )
-            shards.build_shards(folder, corpus.documents, tokenizer, settings)
+            shard_builder.build_shards(folder, corpus.documents, tokenizer, settings)
     data = shards.open_shards(folder)
     shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
     shards.check_documents(data, flags.min_length, flags.val_ratio)

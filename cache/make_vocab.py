@@ -19,13 +19,14 @@ from tqdm import tqdm
 from gpt2zh.corpus import Corpus, read_corpus
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.flags import make_vocab_flags
-from gpt2zh.shards import groups
+from gpt2zh.shard_builder import groups
 from tokenizations.pipelines import build_characters, build_verbatim, build_words
 from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, write_vocabulary
 from tokenizations.words import load_segmenter
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
 CHUNK = 20_000  # characters a task of a worker
+MOST_WORKERS = 61  # Windows allows no more; thulac takes 500 MB in each
 
 
 def main() -> None:
@@ -43,6 +44,9 @@ def main() -> None:
     else:
         entries = word_entries(corpus, flags.segmenter, flags.vocab_size or MOST_WORDS)
     if flags.vocab_size is not None:
+        if len(entries) > flags.vocab_size:
+            left_out = len(entries) - flags.vocab_size
+            say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit.")
         entries = fill(entries, flags.vocab_size)
     target = flags.vocab_file or CACHE / "vocab_processed.txt"
     write_vocabulary(target, entries)
@@ -84,8 +88,9 @@ def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
     lines = (line for document in corpus.documents for line in document.split("\n"))
     chunks = list(groups(lines, CHUNK))
     load_segmenter(segmenter)  # a missing package is found here, not in a worker
+    workers = min(os.cpu_count() or 1, len(chunks), MOST_WORKERS)
     with (
-        ProcessPoolExecutor(os.cpu_count(), initializer=start_worker, initargs=(segmenter,)) as pool,
+        ProcessPoolExecutor(workers, initializer=start_worker, initargs=(segmenter,)) as pool,
         tqdm(total=corpus.n_characters, desc=segmenter, unit="char", unit_scale=True) as bar,
     ):
         for chunk, counted in zip(chunks, pool.map(count_words, chunks)):
@@ -96,19 +101,16 @@ def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
         words.pop(key, None)
         characters.pop(key, None)
     head = [*CONTROL_TOKENS, SPACE]
-    ranked = by_frequency(words)
-    only_inside_words = [character for character in by_frequency(characters) if character not in words]
-    room = size - len(head) - len(only_inside_words)
-    if room < 1:
+    needed = len(head) + len(characters)
+    if size < needed:
         raise UserError(
-            f"--vocab_size {size} 放不下：控制符 {len(head)} 个，单字 {len(characters)} 个。请至少给 {len(head) + len(characters)}。",
-            f"--vocab_size {size} does not hold {len(head)} control tokens and {len(characters)} single characters. Give {len(head) + len(characters)} at least.",
+            f"--vocab_size {size} 放不下：控制符 {len(head)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
+            f"--vocab_size {size} does not hold {len(head)} control tokens and {len(characters)} single characters. Give {needed} at least.",
         )
-    # Frequent words first; where they do not all fit, single characters push out the rarest words, never the reverse.
-    kept = set(ranked[:room])
-    pushed_out = [word for word in ranked[room:] if len(word) == 1]
-    longest_first_out = [word for word in reversed(ranked[:room]) if len(word) > 1][: len(pushed_out)]
-    kept = (kept - set(longest_first_out)) | set(pushed_out)
+    ranked = by_frequency(words)
+    longer = [word for word in ranked if len(word) > 1]
+    kept = {*characters, *longer[: size - needed]}
+    only_inside_words = [character for character in by_frequency(characters) if character not in words]
     return [*head, *(word for word in ranked if word in kept), *only_inside_words]
 
 

@@ -17,6 +17,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gpt2zh.corpus import read_corpus
+from gpt2zh.errors import run_script
+from tokenizations.pipelines import build_characters
 from tokenizations.vocabulary import (
     CONTINUATION,
     DOCUMENT_END,
@@ -27,13 +33,6 @@ from tokenizations.vocabulary import (
     fill,
     write_vocabulary,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from gpt2zh.corpus import read_corpus
-from gpt2zh.errors import run_script
-from tokenizations.pipelines import build_characters
 
 SIZE = 13317
 EXTRA = "—·―–…‥•′″‖※〇○●□■△▲◆★☆→←↑↓√×÷±≈≠≤≥°℃€£¥￥©®™「」『』【】〈〉《》〔〕﹏～"

@@ -60,7 +60,7 @@ class TrainingBatches:
     @property
     def skipped_share(self) -> float:
         """Share of the tokens that no window of an epoch reaches: above 0 only if stride > n_ctx."""
-        return max(0.0, 1 - self.n_ctx / self.stride)
+        return max(0.0, 1 - self.n_windows * self.n_ctx / len(self.stream)) if self.stride > self.n_ctx else 0.0
 
     def epoch(self, epoch: int) -> Iterator[list[Batch]]:
         """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches."""
@@ -84,6 +84,17 @@ def count_targets(batches: list[Batch]) -> int:
     return int(sum((targets != IGNORE).sum() for _, targets in batches))
 
 
+def evaluation_stride(n_ctx: int, stride: int | None) -> int:
+    """The step of evaluation's windows: at most n_ctx, as every token counts; half of it where none is given."""
+    return min(stride or max(1, n_ctx // 2), n_ctx)
+
+
+def evaluation_starts(n_tokens: int, n_ctx: int, stride: int | None) -> range:
+    """Where evaluation's windows begin."""
+    stride = evaluation_stride(n_ctx, stride)
+    return range(0, max(1, n_tokens - 1 - n_ctx + stride), stride)
+
+
 def evaluation_batches(stream: TokenStream, n_ctx: int, stride: int | None, batch_size: int) -> Iterator[Batch]:
     """Windows over `stream` in which every id but the first is a target exactly once.
 
@@ -93,10 +104,10 @@ def evaluation_batches(stream: TokenStream, n_ctx: int, stride: int | None, batc
     Yields:
         Inputs and targets, (B, T) with T <= n_ctx.
     """
-    stride = min(stride or max(1, n_ctx // 2), n_ctx)
     last = len(stream) - 1  # number of targets
+    stride = evaluation_stride(n_ctx, stride)
     rows: list[Batch] = []
-    for start in range(0, max(1, last - n_ctx + stride), stride):
+    for start in evaluation_starts(len(stream), n_ctx, stride):
         length = min(n_ctx, last - start)
         ids = stream.read_circular(start, length + 1)
         inputs = np.zeros(n_ctx, dtype=np.int64)

@@ -45,7 +45,7 @@ def run_script(main: Callable[[], None]) -> None:
         fail(str(error), 2)
     except BrokenPipeError:  # `python generate.py | head`: the reader has gone, and that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(141)  # 128 + SIGPIPE, as a shell shows it
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise

@@ -29,6 +29,16 @@ def require_file(path: Path) -> None:
         )
 
 
+def require_writable(path: Path) -> None:
+    """Raise UserError unless files can be made below `path`, a folder that may not exist yet. Makes nothing."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(
+            f"不能在 {path} 里写文件：{existing} 是文件，或没有写权限。请换一个文件夹。",
+            f"no files can be written to {path}: {existing} is a file, or may not be written. Give another folder.",
+        )
+
+
 def finished_models() -> list[Path]:
     """The final_model folders of the runs below the current folder, newest first."""
     configs = Path().glob("*/final_model/config.json")
@@ -83,6 +93,8 @@ def parse_json(text: str, path: Path, first_line: int = 1) -> object:
             f"{path} 不是合法的 JSON：第 {line} 行第 {error.colno} 列，「{near}」附近（{error.msg}）。请改正那里的引号、逗号或括号。",
             f"{path} is not valid JSON: line {line}, column {error.colno}, near {near!r} ({error.msg}). Mend the quote, comma or bracket there.",
         ) from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path} 的 JSON 读不出来：{error}。", f"the JSON of {path} cannot be read: {error}.") from None
     except RecursionError:
         raise UserError(f"{path} 的 JSON 嵌套过深。", f"the JSON of {path} is nested too deeply.") from None
 
@@ -124,7 +136,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed."""
+    """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
+
+    Two renames make the change: a kill between them leaves the old folder beside, as `.name.PID.old`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
@@ -138,6 +153,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(path, replaced)
         os.replace(beside, path)
     finally:
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)  # the second rename failed: the old folder goes back
         shutil.rmtree(beside, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

@@ -23,11 +23,13 @@ class Range:
     en: str
 
 
-POSITIVE = Range(lambda x: x > 0, "大于 0", "above 0")
-NOT_NEGATIVE = Range(lambda x: x >= 0, "不小于 0", "0 or more")
+MOST = 10**9  # no count, size or length of a real run comes near
+
+POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
+NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
 SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
-LENGTH = Range(lambda x: x == -1 or x > 0, "大于 0，或 -1", "above 0, or -1")
+LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
 
 
 class Flags:
@@ -64,7 +66,7 @@ class Flags:
             name,
             *aliases,
             default=default,
-            type=kind or type(default) if not isinstance(default, Path) else Path,
+            type=kind or (Path if isinstance(default, Path) else type(default)),
             choices=choices,
             metavar=None if choices else _metavar(kind or type(default)),
             help=f"{bilingual(zh, en)} ({shown})".replace("%", "%%"),
@@ -90,7 +92,11 @@ class Flags:
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse and check. Raises UserErrors with every value out of its range."""
         flags = self.parser.parse_args(argv)
-        problems = []
+        problems = [
+            (f"--{dest} 里有不是文字的字节", f"--{dest} has bytes that are no text")
+            for dest, value in vars(flags).items()
+            if any("\ud800" <= character <= "\udfff" for character in str(value))
+        ]
         for dest, allowed in self.ranges.items():
             value = getattr(flags, dest)
             if value is not None and not allowed.holds(value):
@@ -271,7 +277,13 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add(
         "--writer_dir", None, "TensorBoard 文件夹", "TensorBoard folder", kind=Path, shown_default="runs/<output_dir>"
     )
-    return flags.parse(argv)
+    parsed = flags.parse(argv)
+    if parsed.fp16 and parsed.precision not in ("auto", "fp16"):
+        raise UserError(
+            f"--fp16 与 --precision {parsed.precision} 矛盾，请只给一个。",
+            f"--fp16 and --precision {parsed.precision} disagree. Give one of them.",
+        )
+    return parsed
 
 
 def generate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -63,6 +63,8 @@ def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: to
     Args:
         hidden: (N, C). weight: (V, C). targets: (N,), int64; a negative one does not count.
     """
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()  # else the gradients would be made, and thrown away
     return LinearCrossEntropy.apply(hidden, weight, targets)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
@@ -22,6 +21,9 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 SIZES = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
+SHARES = ("attn_pdrop", "embd_pdrop", "resid_pdrop")  # dropout, 0 to 1
+POSITIVES = ("initializer_range", "layer_norm_epsilon")
+LEGACY_BUFFERS = (".attn.bias", ".attn.masked_bias")  # masks that old folders saved among the weights
 
 
 @dataclass(frozen=True)
@@ -48,78 +50,115 @@ def read_config(path: Path) -> GPT2Config:
                 f"{path}: model_type is {values['model_type']}, must be gpt2",
             )
         )
-    values.setdefault("n_positions", values.get("n_ctx", GPT2Config().n_positions))
-    values.setdefault("n_ctx", values["n_positions"])
-    if values["n_ctx"] != values["n_positions"]:
+    n_ctx, n_positions = (
+        values.get(name, values.get(other)) for name, other in (("n_ctx", "n_positions"), ("n_positions", "n_ctx"))
+    )
+    if n_ctx != n_positions:
         problems.append(
             (
-                f"{path} 的 n_ctx {values['n_ctx']} 与 n_positions {values['n_positions']} 不一致",
-                f"{path}: n_ctx {values['n_ctx']} and n_positions {values['n_positions']} disagree",
+                f"{path} 的 n_ctx {n_ctx} 与 n_positions {n_positions} 不一致",
+                f"{path}: n_ctx {n_ctx} and n_positions {n_positions} disagree",
             )
         )
-    sizes = {name: values.get(name, getattr(GPT2Config(), name)) for name in SIZES}
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    values |= {"n_ctx": n_ctx, "n_positions": n_positions}
+    for name in SIZES:
+        if type(values.get(name)) is not int or values[name] < 1:
             problems.append(
                 (
-                    f"{path} 的 {name} 是 {value!r}，应是正整数",
-                    f"{path}: {name} is {value!r}, must be a positive integer",
+                    f"{path} 的 {name} 是 {values.get(name)!r}，应是正整数",
+                    f"{path}: {name} is {values.get(name)!r}, must be a positive integer",
                 )
             )
-    if not problems and sizes["n_embd"] % sizes["n_head"]:
+    if not problems and values["n_embd"] % values["n_head"]:
         problems.append(
             (
-                f"{path} 的 n_embd {sizes['n_embd']} 不能被 n_head {sizes['n_head']} 整除",
-                f"{path}: n_embd {sizes['n_embd']} is not divisible by n_head {sizes['n_head']}",
+                f"{path} 的 n_embd {values['n_embd']} 不能被 n_head {values['n_head']} 整除",
+                f"{path}: n_embd {values['n_embd']} is not divisible by n_head {values['n_head']}",
             )
         )
+    for name in (*SHARES, *POSITIVES):
+        value = values.get(name, 0.1)
+        if type(value) not in (int, float) or not 0 <= value <= 1 or (name in POSITIVES and value == 0):
+            problems.append(
+                (
+                    f"{path} 的 {name} 是 {value!r}，应在 0 到 1 之间",
+                    f"{path}: {name} is {value!r}, must be between 0 and 1",
+                )
+            )
+        else:
+            values[name] = float(values[name]) if name in values else getattr(GPT2Config(), name)
     if problems:
         raise UserErrors(problems)
     try:
         return GPT2Config(**values)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} 不是可用的 GPT-2 配置：{error}。", f"{path} is no usable GPT-2 configuration: {error}."
-        ) from None
+    except Exception as error:  # the class raises kinds of its own for a key that it checks
+        raise unusable(str(path), error) from None
+
+
+def unusable(place: str, error: Exception) -> UserError:
+    """The message for a configuration that transformers refuses."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(f"{place} 不是可用的 GPT-2 配置：{reason}", f"{place} is no usable GPT-2 configuration: {reason}")
 
 
 def new_model(config: GPT2Config, vocab_size: int, ids: ControlIds) -> GPT2LMHeadModel:
     """A model with fresh weights for a vocabulary of `vocab_size` entries, whatever the configuration says of it."""
     config.vocab_size = vocab_size
-    return with_fused_gelu(GPT2LMHeadModel(with_ids(config, ids)))
+    try:
+        model = GPT2LMHeadModel(config)
+    except Exception as error:  # an unknown activation, more weights than memory …
+        raise unusable("--model_config", error) from None
+    record_ids(model, ids)
+    return with_fused_gelu(model)
 
 
-def load_model(folder: Path, vocab_size: int | None = None) -> GPT2LMHeadModel:
-    """The model in `folder`, fp32, on the CPU.
+def load_model(folder: Path, vocab_size: int) -> GPT2LMHeadModel:
+    """The model in `folder`, fp32, on the CPU, to be used with a vocabulary of `vocab_size` entries.
 
-    Args:
-        vocab_size: entries of the vocabulary that is to be used with it; None where nothing is to be compared.
+    Raises:
+        UserError: another vocabulary size, weights that cannot be read, or that are not those of config.json.
     """
     require_model_folder(folder)
     config = read_config(folder / "config.json")
-    if vocab_size is not None and config.vocab_size != vocab_size:
+    if config.vocab_size != vocab_size:
         raise UserError(
             f"词表与模型不一致：词表有 {vocab_size} 个词条，{folder} 的 vocab_size 是 {config.vocab_size}。请用训练这个模型的词表。",
             f"vocabulary and model disagree: the vocabulary has {vocab_size} entries, {folder} has vocab_size {config.vocab_size}. Give the vocabulary that this model was trained with.",
         )
     try:
         model, loading = GPT2LMHeadModel.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder,
+            config=config,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # safetensors, pickle and the operating system each raise their own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"{folder} 的权重读不出来：{reason}", f"the weights in {folder} cannot be read: {reason}"
         ) from None
-    wrong = sorted(
-        {*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys", []))} - {"lm_head.weight"}
-    )
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    wrong = [
+        f"{name} 形状/shape {tuple(there)} != {tuple(wanted)}" for name, there, wanted in loading["mismatched_keys"]
+    ]
+    wrong += [f"{name} 缺失/missing" for name in sorted(set(loading["missing_keys"]) - tied)]
+    wrong += [
+        f"{name} 多余/not in config" for name in sorted(loading["unexpected_keys"]) if not name.endswith(LEGACY_BUFFERS)
+    ]
     if wrong:
         raise UserError(
-            f"{folder} 的权重与 config.json 不符，缺 {len(wrong)} 个张量，如 {wrong[0]}。",
-            f"the weights in {folder} do not fit config.json: {len(wrong)} tensors are missing, {wrong[0]} for one.",
+            f"{folder} 的权重与 config.json 不符，{len(wrong)} 处，如：{wrong[0]}。",
+            f"the weights in {folder} do not fit config.json in {len(wrong)} places, for one: {wrong[0]}.",
         )
     return with_fused_gelu(model)
+
+
+def record_ids(model: GPT2LMHeadModel, ids: ControlIds) -> None:
+    """Record where a document starts and ends, for stock transformers."""
+    for config in (model.config, model.generation_config):
+        config.bos_token_id, config.eos_token_id, config.pad_token_id = ids.document_start, ids.document_end, ids.pad
 
 
 def with_fused_gelu(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
@@ -128,12 +167,6 @@ def with_fused_gelu(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
         if model.config.activation_function == "gelu_new":
             block.mlp.act = nn.GELU(approximate="tanh")
     return model
-
-
-def with_ids(config: GPT2Config, ids: ControlIds) -> GPT2Config:
-    """Record where a document starts and ends."""
-    config.bos_token_id, config.eos_token_id, config.pad_token_id = ids.document_start, ids.document_end, ids.pad
-    return config
 
 
 def count_parameters(model: GPT2LMHeadModel) -> int:

@@ -36,6 +36,11 @@ def default_warmup(n_steps: int) -> int:
     return min(2000, n_steps // 10)
 
 
+def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
+    """Scale all gradients so that their norm is at most `max_norm`. Returns the norm they had, a scalar."""
+    return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Use `lr` for the next update."""
     for group in optimizer.param_groups:

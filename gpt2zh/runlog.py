@@ -9,8 +9,9 @@ In: lines, numbers by name, texts. Out: these files. Loss is mean nats a token; 
 """
 
 import json
+import math
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -22,13 +23,16 @@ from gpt2zh.errors import bilingual
 class RunLog:
     """Open for the length of a run; use it as a context manager."""
 
-    def __init__(self, run: str, output_dir: Path, writer_dir: Path, logs_dir: Path = Path("logs")) -> None:
+    def __init__(self, output_dir: Path, writer_dir: Path, logs_dir: Path = Path("logs")) -> None:
         for folder in (output_dir, logs_dir, writer_dir):
             folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        self.path = logs_dir / f"{run}-{stamp}.log"
+        self.path = logs_dir / f"{output_dir.resolve().name}-{stamp}.log"
         self.log = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
-        self.metrics = (output_dir / "metrics.jsonl").open("w", encoding="utf-8", newline="\n", buffering=1)
+        metrics = output_dir / "metrics.jsonl"
+        if metrics.exists():  # of an earlier run: kept
+            metrics.rename(output_dir / f"metrics.before-{stamp}.jsonl")
+        self.metrics = metrics.open("w", encoding="utf-8", newline="\n", buffering=1)
         from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
 
         self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}")
@@ -56,6 +60,7 @@ class RunLog:
 
     def start_bar(self, n_steps: int) -> None:
         """Show a progress bar of optimiser steps (none where stderr is no terminal)."""
+        self.started = time.time()
         self.bar = tqdm(total=n_steps, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05)
 
     def advance(self) -> None:
@@ -63,21 +68,20 @@ class RunLog:
         self.bar.update()
 
     def report(self, step: int, values: dict[str, float]) -> None:
-        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`."""
-        self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`. What is no number is null."""
+        row = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
         shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in values.items()}
-        if self.bar is not None and not self.bar.disable:
+        if not self.bar.disable:
             self.bar.set_postfix(shown, refresh=False)
         else:
-            total = f"/{self.bar.total}" if self.bar is not None else ""
-            print(f"step {step}{total}  " + "  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
-        self.log.write(
-            f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} "
-            + " ".join(f"{name}={value:.6g}" for name, value in values.items())
-            + "\n"
-        )
+            left = timedelta(seconds=round((time.time() - self.started) / step * (self.bar.total - step)))
+            numbers = "  ".join(f"{name} {value}" for name, value in shown.items())
+            print(f"step {step}/{self.bar.total}  {numbers}  left {left}", flush=True)
+        precise = " ".join(f"{name}={value:.6g}" for name, value in values.items())
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} {precise}\n")
 
     def text(self, step: int, name: str, text: str) -> None:
         """A sample text, to the log and to TensorBoard."""

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache, GPT2LMHeadModel
 
+from gpt2zh.errors import UserError
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
@@ -84,6 +86,11 @@ def choose(logits: torch.Tensor, settings: SamplingSettings, seen: torch.Tensor,
         return logits.argmax(-1)
     logits = keep_top_p(keep_top_k(logits / settings.temperature, settings.top_k), settings.top_p)
     cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, V)
+    if not torch.isfinite(cumulative[:, -1]).all():
+        raise UserError(
+            f"模型给出的概率不是数：权重已发散，或 --temperature {settings.temperature}、--repetition_penalty {settings.repetition_penalty} 太极端。",
+            "the model's probabilities are no numbers: its weights diverged, or these settings are too extreme.",
+        )
     # Inverse transform: the first token whose cumulative probability exceeds u. u is scaled by the sum, which rounding
     # leaves a little off 1, and tokens of probability 0 add nothing, so none of them is ever the first.
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)

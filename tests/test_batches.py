@@ -15,7 +15,7 @@ def random_cases(n: int) -> list[tuple[TokenStream, int, int, int, int]]:
         size, n_ctx, batch_size, accumulation = (
             int(rng.integers(low, high)) for low, high in ((2, 200), (1, 30), (1, 6), (1, 4))
         )
-        stream = TokenStream(np.split(np.arange(size), sorted(rng.integers(0, size + 1, 3))))
+        stream = TokenStream(np.split(np.arange(size), sorted(rng.integers(0, size + 1, 3))), size)
         cases.append((stream, n_ctx, int(rng.integers(1, n_ctx + 1)), batch_size, accumulation))
     return cases
 
@@ -39,7 +39,7 @@ def test_every_token_is_a_target_each_epoch_and_the_steps_are_as_counted(seed: i
 
 
 def test_accumulation_and_batch_size_part_the_same_windows() -> None:
-    stream = TokenStream([np.arange(1000)])
+    stream = TokenStream([np.arange(1000)], 1000)
     large = list(TrainingBatches(stream, 16, 16, 8, 1, seed=3).epoch(1))
     small = list(TrainingBatches(stream, 16, 16, 2, 4, seed=3).epoch(1))
     assert len(large) == len(small)
@@ -49,7 +49,7 @@ def test_accumulation_and_batch_size_part_the_same_windows() -> None:
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:
-    stream = TokenStream([np.arange(500)])
+    stream = TokenStream([np.arange(500)], 500)
 
     def first(seed: int, epoch: int) -> list[int]:
         return next(TrainingBatches(stream, 8, 8, 4, 1, seed).epoch(epoch))[0][0].ravel().tolist()
@@ -59,19 +59,19 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_a_corpus_shorter_than_the_window_is_counted_once() -> None:
-    ((inputs, targets),) = next(TrainingBatches(TokenStream([np.arange(5)]), 16, 16, 8, 1, 0).epoch(0))
+    ((inputs, targets),) = next(TrainingBatches(TokenStream([np.arange(5)], 5), 16, 16, 8, 1, 0).epoch(0))
     assert inputs.shape == targets.shape == (1, 16)
     assert sorted(targets[targets != IGNORE].tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_a_stride_above_the_window_says_what_it_skips() -> None:
-    assert TrainingBatches(TokenStream([np.arange(500)]), 512, 768, 8, 1, 0).skipped_share == pytest.approx(1 / 3)
-    assert TrainingBatches(TokenStream([np.arange(500)]), 512, 100, 8, 1, 0).skipped_share == 0
+    assert TrainingBatches(TokenStream([np.arange(500)], 500), 512, 768, 8, 1, 0).skipped_share == pytest.approx(1 / 3)
+    assert TrainingBatches(TokenStream([np.arange(500)], 500), 512, 100, 8, 1, 0).skipped_share == 0
 
 
 def test_nothing_to_train_on_is_an_error_that_names_flags() -> None:
     with pytest.raises(UserError, match="训练步数为 0.*--min_length"):
-        TrainingBatches(TokenStream([]), 8, 8, 8, 1, 0)
+        TrainingBatches(TokenStream([], 1), 8, 8, 8, 1, 0)
 
 
 def test_evaluation_counts_every_token_but_the_first_once_with_enough_context() -> None:

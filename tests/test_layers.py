@@ -12,11 +12,11 @@ from conftest import ROOT
 LAYERS = {
     0: {"errors", "files"},
     1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "tokenizer", "words"},
-    2: {"shards", "batches"},
+    2: {"shards", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
-    ("files", "errors"), ("batches", "shards"), ("evaluation", "device"),
+    ("files", "errors"), ("batches", "shards"), ("shard_builder", "shards"), ("evaluation", "device"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("pipelines", "vocabulary"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])

@@ -14,16 +14,8 @@ from conftest import ROOT
 
 from gpt2zh import shards
 from gpt2zh.errors import UserError
-from gpt2zh.shards import (
-    ShardSettings,
-    TokenStream,
-    build_shards,
-    check_documents,
-    check_tokenizer,
-    differences,
-    hold_out,
-    open_shards,
-)
+from gpt2zh.shard_builder import build_shards, hold_out
+from gpt2zh.shards import ShardSettings, TokenStream, check_documents, check_tokenizer, differences, open_shards
 from tokenizations.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -167,7 +159,8 @@ def test_a_kill_while_building_leaves_the_old_shards_whole(
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from gpt2zh.shards import ShardSettings, build_shards
+from gpt2zh.shards import ShardSettings
+from gpt2zh.shard_builder import build_shards
 from tokenizations.tokenizer import load_tokenizer
 tokenizer = load_tokenizer(Path({str(ROOT / "cache/vocab_small.txt")!r}))
 book = json.loads(Path({str(ROOT / "data/example.json")!r}).read_text(encoding="utf-8"))
@@ -188,7 +181,7 @@ while True:
 
 
 def test_reading_wraps_round_and_crosses_pieces() -> None:
-    stream = TokenStream([np.arange(3), np.empty(0, int), np.arange(3, 7)])
+    stream = TokenStream([np.arange(3), np.empty(0, int), np.arange(3, 7)], 7)
     assert stream.read_circular(2, 4).tolist() == [2, 3, 4, 5]
     assert stream.read_circular(5, 9).tolist() == [5, 6, 0, 1, 2, 3, 4, 5, 6]
 

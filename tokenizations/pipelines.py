@@ -66,15 +66,20 @@ def build_characters(entries: Sequence[str]) -> Tokenizer:
     # Blanks were dropped in encoding; between two Latin words, and after their stops, they are put back.
     needless_blank = rf" (?=[{STOPS}'])|(?<![{LETTER}{STOPS}]) | (?!{LETTER})"
     pipeline.decoder = decoders.Sequence(
-        [decoders.WordPiece(CONTINUATION, cleanup=False), decoders.Fuse(), decoders.Replace(Regex(needless_blank), "")]
+        [
+            decoders.WordPiece(CONTINUATION, cleanup=False),
+            decoders.Fuse(),
+            decoders.Replace(Regex(needless_blank), ""),
+            decoders.Replace(Regex(rf"\A{CONTINUATION}(?=.)"), ""),
+        ]
     )
     return pipeline
 
 
 def build_verbatim(entries: Sequence[str]) -> Tokenizer:
-    """Every character is a token; nothing is folded."""
+    """Every character is a token; nothing is folded but the tab, which is a blank."""
     pipeline = Tokenizer(models.WordLevel(surfaces(entries), unk_token=UNK))
-    pipeline.normalizer = normalizers.Sequence([LINE_ENDS, without(r"[\p{C}&&[^\n\t]]")])
+    pipeline.normalizer = normalizers.Sequence([LINE_ENDS, normalizers.Replace("\t", " "), without(r"[\p{C}&&[^\n]]")])
     pipeline.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     pipeline.decoder = decoders.Fuse()
     return pipeline
@@ -86,7 +91,8 @@ def build_words(entries: Sequence[str]) -> Tokenizer:
     A file in order of frequency needs no counts beside it, and text is segmented the same way in training and in any
     program that loads tokenizer.json. Against thulac's own cut, with its words as the vocabulary: see docs/performance.md.
     """
-    pieces = [(token, -math.log(rank + 2)) for token, rank in surfaces(entries).items()]
+    # Six decimals are read back exactly from tokenizer.json.
+    pieces = [(token, -round(math.log(rank + 2), 6)) for token, rank in surfaces(entries).items()]
     pipeline = Tokenizer(models.Unigram(pieces, unk_id=list(entries).index(UNK), byte_fallback=False))
     before = rf"[{LETTER}{DIGITS}{STOPS}]"
     after = rf"[{LETTER}{DIGITS}]"

@@ -64,9 +64,8 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the kind and of every token in order: equal fingerprints give equal ids."""
-        kind = type(self.pipeline.model).__name__
-        return hashlib.sha256("\0".join([kind, *self.tokens]).encode()).hexdigest()
+        """SHA-256 of tokenizer.json's text, rules and tokens and merges: equal fingerprints give equal ids."""
+        return hashlib.sha256(self.pipeline.to_str().encode()).hexdigest()
 
     @cached_property
     def never_sampled(self) -> list[int]:
@@ -131,6 +130,12 @@ class Tokenizer:
         names = {surface: entry for entry, surface in SURFACE.items()}
         return "".join(names.get(self.tokens[id_], self.tokens[id_]) for id_ in ids)
 
+    def decode_after(self, prefix: str, prefix_ids: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of a sample: the prefix as it was typed, then what `ids` add to it."""
+        typed = TYPED_CONTROL.sub(lambda match: "\n" if match[0] == NEWLINE else "", prefix).strip()
+        read, whole = self.decode(prefix_ids), self.decode([*prefix_ids, *ids])
+        return (typed + (whole[len(read) :] if whole.startswith(read) else self.decode(ids))).strip()
+
     def unknown_in_prefix(self, prefix: str) -> list[str]:
         """Distinct characters of a prefix that only [UNK] stands for, in order of appearance."""
         characters = dict.fromkeys(TYPED_CONTROL.sub("", prefix))
@@ -180,6 +185,11 @@ def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
     rows = [line.split(" ") for line in read_text(vocab_bpe).split("\n") if line and not line.startswith("#version")]
     merges = [(row[0], row[1]) for row in rows if len(row) == 2]
     unknown = next((part for merge in merges for part in (*merge, "".join(merge)) if part not in vocabulary), None)
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise UserError(
+            f"{encoder_json} 的编号应是 0 到 {len(vocabulary) - 1}，各出现一次。",
+            f"the ids in {encoder_json} must be 0 to {len(vocabulary) - 1}, each of them once.",
+        )
     if not vocabulary or len(merges) != len(rows) or unknown is not None:
         raise UserError(
             f"{encoder_json}（{len(vocabulary)} 个词条）与 {vocab_bpe}（{len(rows)} 条合并）不是一对"
@@ -222,16 +232,19 @@ def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) ->
                 f"{folder} has no tokenizer ({TOKENIZER_FILE}). Give the vocabulary it was trained with: --tokenizer_path.",
             )
         return own
-    given = load_tokenizer(
-        vocabulary, segment or (own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram))
+    is_words = own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram)
+    given = load_tokenizer(vocabulary, segment or is_words)
+    require_same(own, given, folder)
+    return given if own is None else own
+
+
+def require_same(own: Tokenizer | None, given: Tokenizer, folder: Path) -> None:
+    """Refuse a tokenizer that is not the one of the model in `folder`; an old folder without one is not compared."""
+    if own is None or own.fingerprint == given.fingerprint:
+        return
+    pairs = enumerate(zip(own.tokens, given.tokens))
+    differs = next((id_ for id_, pair in pairs if pair[0] != pair[1]), min(len(own), len(given)))
+    raise UserError(
+        f"{given.source}（{len(given)} 个词条）不是训练 {folder} 的词表（{len(own)} 个词条）：从第 {differs + 1} 行起不同。请给训练它的词表；generate.py、evaluate.py 里去掉 --tokenizer_path 就行。",
+        f"{given.source} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Give the one it was trained with; generate.py and evaluate.py need no --tokenizer_path.",
     )
-    if own is not None and own.fingerprint != given.fingerprint:
-        differs = next(
-            (id_ for id_, pair in enumerate(zip(own.tokens, given.tokens)) if pair[0] != pair[1]),
-            min(len(own), len(given)),
-        )
-        raise UserError(
-            f"{vocabulary}（{len(given)} 个词条）不是训练 {folder} 的词表（{len(own)} 个词条）：从第 {differs + 1} 行起不同。请去掉 --tokenizer_path，用模型自带的。",
-            f"{vocabulary} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Leave --tokenizer_path out to use the model's own.",
-        )
-    return own or given

@@ -10,7 +10,7 @@ Refuses: blank lines, duplicates, a missing control token; each with its line.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2zh.errors import UserError, UserErrors
@@ -19,6 +19,7 @@ from gpt2zh.files import read_text, write_text
 PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 CONTROL_TOKENS = (PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START)
 SPACE = "[SPACE]"
+NAMED = {*CONTROL_TOKENS, SPACE}
 UNUSED = re.compile(r"\[unused\d+\]")
 CONTINUATION = "##"
 WORD = re.compile("[\u4e00-\u9fff\u3400-\u4dbf]{2}")  # an entry with two Han characters in a row is a word
@@ -84,6 +85,16 @@ def fill(entries: list[str], size: int) -> list[str]:
     return entries[:size] + [next(free) for _ in range(size - len(entries))]
 
 
-def first_word(entries: Iterable[str]) -> str | None:
-    """An entry that makes this a word vocabulary (two Han characters), or None where there is none."""
-    return next((entry for entry in entries if WORD.search(entry)), None)
+def first_word(entries: Sequence[str]) -> str | None:
+    """An entry that makes this a word vocabulary, or None where there is none: two Han characters in a row, or any
+    entry of several characters in a file that keeps blanks (a verbatim vocabulary has single characters only)."""
+    keeps_blanks = SPACE in entries
+    return next(
+        (
+            entry
+            for entry in entries
+            if WORD.search(entry)
+            or (keeps_blanks and len(entry) > 1 and entry not in NAMED and not UNUSED.fullmatch(entry))
+        ),
+        None,
+    )

@@ -1,6 +1,6 @@
 """Word segmenters, imported only when words are asked for: thulac (the ancestor's) and jieba.
 
-In: a line of normalised text. Out: its words, which joined give the line again.
+In: a line of normalised text. Out: its words (thulac folds runs of blanks into one).
 Refuses: a segmenter that is not installed.
 """
 
