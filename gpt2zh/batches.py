@@ -60,7 +60,9 @@ class TrainingBatches:
     @property
     def skipped_share(self) -> float:
         """Share of the tokens that no window of an epoch reaches: above 0 only if stride > n_ctx."""
-        return max(0.0, 1 - self.n_windows * self.n_ctx / len(self.stream)) if self.stride > self.n_ctx else 0.0
+        last_gap = len(self.stream) - (self.n_windows - 1) * self.stride  # back to the first window, round the circle
+        reached = (self.n_windows - 1) * min(self.n_ctx, self.stride) + min(self.n_ctx, last_gap)
+        return 1 - reached / len(self.stream)
 
     def epoch(self, epoch: int) -> Iterator[list[Batch]]:
         """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,9 @@ def test_seed_003_has_its_dropout_and_its_size() -> None:
         ({"n_layer": 0, "vocab_size": "many"}, ["n_layer", "0", "vocab_size", "'many'"]),
         ({"model_type": "llama"}, ["llama", "gpt2"]),
         ({"n_layer": True}, ["n_layer", "True"]),
+        ({"resid_pdrop": 2}, ["resid_pdrop", "2"]),
+        ({"layer_norm_epsilon": "x"}, ["layer_norm_epsilon", "'x'"]),
+        ({"initializer_range": -1}, ["initializer_range", "-1"]),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused_with_both_values(tmp_path: Path, change: dict, words: list[str]) -> None:
@@ -73,10 +77,26 @@ def test_a_shape_that_cannot_be_is_refused_with_both_values(tmp_path: Path, chan
     assert all(word in str(error.value) for word in words)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"activation_function": "foo"}, {"n_inner": -5}, {"n_embd": 2**40}, {"_attn_implementation": "flash_attention_2"}],
+)
+def test_a_model_that_cannot_be_made_is_an_error_of_the_configuration(tmp_path: Path, change: dict) -> None:
+    (tmp_path / "c.json").write_text(json.dumps({**TINY_CONFIG, **change}), encoding="utf-8")
+    with pytest.raises(UserError, match="GPT-2"):
+        new_model(read_config(tmp_path / "c.json"), 50, IDS)
+
+
+def test_integers_stand_for_floats(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(json.dumps({**TINY_CONFIG, "resid_pdrop": 0}), encoding="utf-8")
+    assert read_config(tmp_path / "c.json").resid_pdrop == 0.0
+
+
 def test_the_model_follows_the_vocabulary_and_knows_where_documents_end() -> None:
     model = tiny(vocab_size=77)
     assert model.config.vocab_size == 77 == model.transformer.wte.num_embeddings
     assert (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id) == (4, 2, 0)
+    assert model.generation_config.eos_token_id == 2
 
 
 def test_weights_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
@@ -86,16 +106,20 @@ def test_weights_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
     assert load_model(tmp_path, 50).config.vocab_size == 50
 
 
-@pytest.mark.parametrize("harm", ["truncated", "text", "shape"])
+@pytest.mark.parametrize("harm", ["truncated", "text", "more layers", "fewer layers", "width", "pickle"])
 def test_broken_weights_are_named(tmp_path: Path, harm: str) -> None:
     tiny(50).save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
-    if harm == "shape":
+    change = {"more layers": {"n_layer": 3}, "fewer layers": {"n_layer": 1}, "width": {"n_embd": 64}}.get(harm)
+    if change:
         config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-        (tmp_path / "config.json").write_text(json.dumps({**config, "n_layer": 3}), encoding="utf-8")
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}), encoding="utf-8")
+    elif harm == "pickle":
+        weights.unlink()
+        (tmp_path / "pytorch_model.bin").write_bytes(b"")
     else:
         weights.write_bytes(weights.read_bytes()[:1000] if harm == "truncated" else b"<html>not found</html>")
-    with pytest.raises(UserError, match=str(tmp_path)):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))):
         load_model(tmp_path, 50)
 
 
@@ -133,6 +157,19 @@ def test_the_chunked_loss_and_its_gradients_equal_the_plain_formula(n: int) -> N
         results.append((loss.detach(), hidden.grad, weight.grad))
     for ours, plain in zip(*results):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)  # sums of up to 1,031 fp32 terms
+
+
+def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    hidden, weight = torch.randn(4, 16), torch.nn.Parameter(torch.randn(99, 16))
+    targets = torch.randint(0, 99, (4,))
+    wanted = linear_cross_entropy(hidden, weight, targets)
+    assert wanted.requires_grad
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            assert linear_cross_entropy(hidden, weight, targets).item() == wanted.item()
+            with torch.profiler.profile() as profile:
+                linear_cross_entropy(hidden, weight, targets)
+    assert not any(event.key == "aten::scatter_add_" for event in profile.key_averages())  # only the gradient has one
 
 
 def test_the_training_loss_is_the_models_own_and_nothing_else_leaves_the_device() -> None:

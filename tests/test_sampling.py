@@ -6,6 +6,7 @@ import torch
 from conftest import TINY_CONFIG
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from gpt2zh.errors import UserError
 from gpt2zh.model import ControlIds, new_model
 from gpt2zh.sampling import SamplingSettings, choose, generate, keep_top_k, keep_top_p, penalise_repetition
 
@@ -74,6 +75,13 @@ def test_a_banned_or_filtered_token_is_never_chosen_even_at_the_edges() -> None:
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
     chosen = choose(logits, settings(never=[0, 5]), torch.zeros(3, 6, dtype=torch.bool), uniform)
     assert set(chosen.tolist()) <= {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("change", [{"temperature": 1e-40}, {"temperature": float("inf")}])
+def test_probabilities_that_are_no_numbers_are_an_error_not_a_token(change: dict) -> None:
+    logits = torch.randn(2, V) if change["temperature"] < 1 else torch.full((2, V), torch.inf)
+    with pytest.raises(UserError, match="--temperature"):
+        choose(logits, settings(**change), torch.zeros(2, V, dtype=torch.bool), torch.full((2,), 0.5))
 
 
 def test_temperature_zero_is_greedy() -> None:

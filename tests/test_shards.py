@@ -128,7 +128,7 @@ def test_shards_of_another_vocabulary_are_refused(tmp_path: Path, tokenizer: Tok
         check_documents(data, 5, 0.0)
 
 
-@pytest.mark.parametrize("harm", ["delete", "truncate", "header", "manifest", "no manifest"])
+@pytest.mark.parametrize("harm", ["delete", "truncate", "header", "manifest", "no counts", "list", "no manifest"])
 def test_damage_is_named(tmp_path: Path, tokenizer: Tokenizer, harm: str) -> None:
     build_shards(tmp_path, ["风起云涌" * 9], tokenizer, settings_for(tokenizer, num_pieces=1))
     (file,) = tmp_path.glob("tokenized_train_0.*.bin")
@@ -136,11 +136,25 @@ def test_damage_is_named(tmp_path: Path, tokenizer: Tokenizer, harm: str) -> Non
         "delete": file.unlink,
         "truncate": lambda: file.write_bytes(file.read_bytes()[:-1]),
         "header": lambda: file.write_bytes(b"x" + file.read_bytes()[1:]),
+        "no counts": lambda: (tmp_path / "manifest.json").write_text(
+            (tmp_path / "manifest.json").read_text(encoding="utf-8").replace("unknown", "?"), encoding="utf-8"
+        ),
+        "list": lambda: (tmp_path / "manifest.json").write_text("[]", encoding="utf-8"),
         "manifest": lambda: (tmp_path / "manifest.json").write_text("{}", encoding="utf-8"),
         "no manifest": (tmp_path / "manifest.json").unlink,
     }[harm]()
-    with pytest.raises(UserError, match="--raw"):
+    with pytest.raises(UserError, match="manifest.json" if harm == "list" else "--raw"):
         open_shards(tmp_path)
+    build_shards(tmp_path, ["风起云涌" * 9], tokenizer, settings_for(tokenizer, num_pieces=1))
+    open_shards(tmp_path)  # --raw mends all of it
+
+
+def test_ids_that_no_vocabulary_entry_has_are_damage(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    build_shards(tmp_path, ["风起云涌" * 9], tokenizer, settings_for(tokenizer, num_pieces=1))
+    (file,) = tmp_path.glob("tokenized_train_0.*.bin")
+    file.write_bytes(file.read_bytes()[:-20] + b"\xff" * 20)
+    with pytest.raises(UserError, match="65535.*13317"):
+        whole(open_shards(tmp_path).train)
 
 
 def test_a_rebuild_leaves_no_old_file(tmp_path: Path, tokenizer: Tokenizer) -> None:

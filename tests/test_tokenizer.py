@@ -2,6 +2,9 @@
 
 import json
 import random
+import shutil
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from gpt2zh.errors import UserError
-from tokenizations.pipelines import DIGITS
+from tokenizations.pipelines import DIGITS, build_characters, build_verbatim, build_words
 from tokenizations.tokenizer import Tokenizer, load_bytes, load_model_tokenizer, load_tokenizer, tokenizer_for_model
 from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, fill, read_vocabulary
 
@@ -50,17 +53,11 @@ def write(path: Path, *entries: str) -> Path:
 # ----- the vocabulary that is shipped --------------------------------------------------------------------------------
 
 
-def test_shipped_vocabulary_is_what_its_script_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("make_vocab_small", ROOT / "cache" / "make_vocab_small.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "shakespeare.json").write_bytes((ROOT / "data" / "shakespeare.json").read_bytes())
-    monkeypatch.setattr(script, "ROOT", tmp_path)
-    script.main()
+def test_shipped_vocabulary_is_what_its_script_makes(tmp_path: Path) -> None:
+    for name in ("cache", "data", "gpt2zh", "tokenizations"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("tokenized*", "__pycache__"))
+    (tmp_path / "cache" / "vocab_small.txt").unlink()
+    subprocess.run([sys.executable, "cache/make_vocab_small.py"], cwd=tmp_path, check=True)
     assert (tmp_path / "cache" / "vocab_small.txt").read_bytes() == SMALL.read_bytes()
 
 
@@ -220,18 +217,9 @@ def test_words_fall_back_to_characters_never_to_unk(words: Tokenizer) -> None:
 
 def test_verbatim_keeps_case_blanks_and_newlines(tmp_path: Path) -> None:
     text = "ROMEO:\nBut, soft!  what light [SEP]\n\tfie"
-    tokenizer = load_tokenizer(
-        write(
-            tmp_path / "v.txt",
-            *CONTROL_TOKENS,
-            SPACE,
-            *dict.fromkeys(text.replace("\n", "").replace(" ", "").replace("\t", "")),
-            "\t.",
-        )
-    )
-    assert (
-        tokenizer.decode(tokenizer.encode("But, soft!  what light [SEP]\nfie")) == "But, soft!  what light [SEP]\nfie"
-    )
+    letters = dict.fromkeys(character for character in text if not character.isspace())
+    tokenizer = load_tokenizer(write(tmp_path / "v.txt", *CONTROL_TOKENS, SPACE, *letters))
+    assert tokenizer.decode(tokenizer.encode(text)) == text.replace("\t", " ")
     assert len(tokenizer.encode("ROMEO:\nBut")) == 10
 
 
@@ -250,6 +238,22 @@ def test_byte_level_bpe_of_gpt2_round_trips_chinese(tmp_path: Path, book: list[s
     with pytest.raises(UserError, match="不是一对"):
         (tmp_path / "merges.txt").write_text("我 在\n", encoding="utf-8")
         load_bytes(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    with pytest.raises(UserError, match="各出现一次"):
+        (tmp_path / "vocab.json").write_text('{"a": 0, "b": 2}', encoding="utf-8")
+        load_bytes(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+def test_the_fingerprint_knows_merges_and_rules_as_well_as_tokens(tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text('{"a": 0, "b": 1, "ab": 2, "ba": 3}', encoding="utf-8")
+    prints = set()
+    for merges in ("a b\n", "b a\n", "a b\nb a\n"):
+        (tmp_path / "m.txt").write_text(merges, encoding="utf-8")
+        prints.add(load_bytes(tmp_path / "v.json", tmp_path / "m.txt").fingerprint)
+    entries = [*CONTROL_TOKENS, "a", "b"]
+    prints |= {
+        Tokenizer(build(entries), tmp_path).fingerprint for build in (build_characters, build_verbatim, build_words)
+    }
+    assert len(prints) == 6
 
 
 # ----- prefixes ------------------------------------------------------------------------------------------------------
@@ -269,6 +273,18 @@ def test_byte_level_bpe_of_gpt2_round_trips_chinese(tmp_path: Path, book: list[s
 )
 def test_a_prefix_is_read_as_training_text_is_written(small: Tokenizer, prefix: str, read: str) -> None:
     assert small.show(small.encode_prefix(prefix)) == read
+
+
+@pytest.mark.parametrize("prefix", ["Ω龘天[SEP]", "[CLS]Ｈello", "", "天 \n"])
+def test_a_sample_shows_its_prefix_as_typed_and_no_control_token(small: Tokenizer, prefix: str) -> None:
+    shown = small.decode_after(prefix, small.encode_prefix(prefix), small.encode("地。"))
+    assert shown.replace("\n", "") == prefix.replace("[SEP]", "").replace("[CLS]", "").strip() + "地。"
+    assert shown.count("\n") == ("[SEP]" in prefix) + prefix.count("\n")
+
+
+def test_a_continuation_piece_in_front_shows_no_marks(small: Tokenizer) -> None:
+    pieces = [small.tokens.index("##ing"), small.tokens.index("地")]
+    assert small.decode(pieces) == "ing地"
 
 
 # ----- model folders -------------------------------------------------------------------------------------------------

@@ -118,6 +118,21 @@ def test_training_goes_on_from_given_weights(train: Train) -> None:
     assert second[0] < first[0] - 1
 
 
+def test_weights_are_not_trained_on_with_another_vocabulary_of_their_size(train: Train) -> None:
+    train()
+    entries = Path("vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    Path("turned.txt").write_text("\n".join(entries[:5] + entries[:4:-1]), encoding="utf-8")
+    with pytest.raises(UserError, match="turned.txt.*第 6 行"):
+        train("--pretrained_model", "model/final_model", "--tokenizer_path", "turned.txt", output="second")
+
+
+def test_an_earlier_runs_metrics_are_kept(train: Train) -> None:
+    first = train()
+    train("--seed", 5)
+    (kept,) = Path("model").glob("metrics.before-*.jsonl")
+    assert [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] == first
+
+
 # ----- shards: reused, rebuilt, refused ------------------------------------------------------------------------------
 
 
@@ -175,6 +190,15 @@ def test_one_long_text_trains_without_validation(
         (["--segment"], ["--segment", "vocab.txt"]),
         (["--bpe_token"], ["encoder.json"]),
         (["--device", "gpu"], ["--device gpu"]),
+        (["--device", ""], ["--device"]),
+        (["--seed", 2**64], ["--seed"]),
+        (["--stride", 10**19], ["--stride"]),
+        (["--num_pieces", 10**12], ["--num_pieces"]),
+        (["--lr", "inf"], ["--lr inf"]),
+        (["--lr", "nan"], ["--lr nan"]),
+        (["--fp16", "--precision", "bf16"], ["--fp16", "bf16"]),
+        (["--output_dir", "tiny.json/model"], ["tiny.json"]),
+        (["--prefix", "x"], ["--prefix"]),
     ],
 )
 def test_mistakes_are_refused_before_anything_is_written(
