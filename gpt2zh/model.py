@@ -21,8 +21,7 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 SIZES = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
-SHARES = ("attn_pdrop", "embd_pdrop", "resid_pdrop")  # dropout, 0 to 1
-POSITIVES = ("initializer_range", "layer_norm_epsilon")
+FRACTIONS = {"attn_pdrop", "embd_pdrop", "resid_pdrop", "initializer_range", "layer_norm_epsilon"}
 LEGACY_BUFFERS = (".attn.bias", ".attn.masked_bias")  # masks that old folders saved among the weights
 
 
@@ -42,51 +41,26 @@ def read_config(path: Path) -> GPT2Config:
         UserError: not a GPT-2, or a number that cannot be; all problems at once.
     """
     values = read_json_object(path)
+    values.setdefault("n_positions", values.get("n_ctx"))
+    values.setdefault("n_ctx", values["n_positions"])
     problems = []
-    if values.get("model_type", "gpt2") != "gpt2":
-        problems.append(
-            (
-                f"{path} 的 model_type 是 {values['model_type']}，应是 gpt2",
-                f"{path}: model_type is {values['model_type']}, must be gpt2",
-            )
-        )
-    n_ctx, n_positions = (
-        values.get(name, values.get(other)) for name, other in (("n_ctx", "n_positions"), ("n_positions", "n_ctx"))
-    )
-    if n_ctx != n_positions:
-        problems.append(
-            (
-                f"{path} 的 n_ctx {n_ctx} 与 n_positions {n_positions} 不一致",
-                f"{path}: n_ctx {n_ctx} and n_positions {n_positions} disagree",
-            )
-        )
-    values |= {"n_ctx": n_ctx, "n_positions": n_positions}
+
+    def demand(holds: bool, name: str, zh: str, en: str) -> None:
+        if not holds:
+            value = values.get(name)
+            problems.append((f"{path} 的 {name} 是 {value!r}，应{zh}", f"{path}: {name} is {value!r}, must be {en}"))
+
+    demand(values.get("model_type", "gpt2") == "gpt2", "model_type", "是 gpt2", "gpt2")
     for name in SIZES:
-        if type(values.get(name)) is not int or values[name] < 1:
-            problems.append(
-                (
-                    f"{path} 的 {name} 是 {values.get(name)!r}，应是正整数",
-                    f"{path}: {name} is {values.get(name)!r}, must be a positive integer",
-                )
-            )
-    if not problems and values["n_embd"] % values["n_head"]:
-        problems.append(
-            (
-                f"{path} 的 n_embd {values['n_embd']} 不能被 n_head {values['n_head']} 整除",
-                f"{path}: n_embd {values['n_embd']} is not divisible by n_head {values['n_head']}",
-            )
-        )
-    for name in (*SHARES, *POSITIVES):
-        value = values.get(name, 0.1)
-        if type(value) not in (int, float) or not 0 <= value <= 1 or (name in POSITIVES and value == 0):
-            problems.append(
-                (
-                    f"{path} 的 {name} 是 {value!r}，应在 0 到 1 之间",
-                    f"{path}: {name} is {value!r}, must be between 0 and 1",
-                )
-            )
-        else:
-            values[name] = float(values[name]) if name in values else getattr(GPT2Config(), name)
+        demand(type(values.get(name)) is int and values[name] > 0, name, "是正整数", "a positive integer")
+    for name in FRACTIONS & values.keys():
+        number = type(values[name]) in (int, float)
+        demand(number and 0 <= values[name] <= 1, name, "在 0 到 1 之间", "between 0 and 1")
+        values[name] = float(values[name]) if number else values[name]  # the class takes no 0 for 0.0
+    if not problems:
+        n_positions, n_head = values["n_positions"], values["n_head"]
+        demand(values["n_ctx"] == n_positions, "n_ctx", f"等于 n_positions {n_positions}", f"n_positions {n_positions}")
+        demand(values["n_embd"] % n_head == 0, "n_embd", f"能被 n_head {n_head} 整除", f"divisible by n_head {n_head}")
     if problems:
         raise UserErrors(problems)
     try:

@@ -60,8 +60,8 @@ def test_seed_003_has_its_dropout_and_its_size() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"n_head": 5}, ["n_embd 32", "n_head 5"]),
-        ({"n_ctx": 64}, ["n_ctx 64", "n_positions 32"]),
+        ({"n_head": 5}, ["n_embd", "32", "n_head 5"]),
+        ({"n_ctx": 64}, ["n_ctx", "64", "n_positions 32"]),
         ({"n_layer": 0, "vocab_size": "many"}, ["n_layer", "0", "vocab_size", "'many'"]),
         ({"model_type": "llama"}, ["llama", "gpt2"]),
         ({"n_layer": True}, ["n_layer", "True"]),
