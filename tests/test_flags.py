@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import ROOT
@@ -104,9 +103,3 @@ def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
     rows = [line for line in shown.stdout.splitlines() if line.startswith("  --")]
     assert len(rows) > 5
     assert shown.stdout.count(" / ") >= len(rows)
-
-
-def test_help_answers_quickly_enough_to_be_asked() -> None:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, check=True)
-    assert time.perf_counter() - start < 5  # measured 0.3 s; a torch import would take longer than this bound
