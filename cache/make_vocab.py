@@ -67,7 +67,8 @@ def character_entries(corpus: Corpus) -> list[str]:
             counts[word[0]] += 1
             if len(word) > 1:
                 counts.update({CONTINUATION + character: 1 for character in word[1:]})
-                counts.update({character: 0 for character in word[1:]} | {CONTINUATION + word[0]: 0})
+                # Either form of a letter comes with the other, so that no order of known letters is [UNK].
+                counts.update(dict.fromkeys([*word[1:], CONTINUATION + word[0]], 0))
     del counts["\n"]
     return [*CONTROL_TOKENS, *by_frequency(counts)]
 

@@ -104,7 +104,7 @@ def evaluation_batches(stream: TokenStream, n_ctx: int, stride: int | None, batc
     predicted from at least n_ctx - stride ids before it. No stride given is half a window.
 
     Yields:
-        Inputs and targets, (B, T) with T <= n_ctx.
+        Inputs and targets, (B, n_ctx).
     """
     last = len(stream) - 1  # number of targets
     stride = evaluation_stride(n_ctx, stride)

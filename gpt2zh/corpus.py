@@ -5,7 +5,7 @@
     *.txt, *.md  one document a file
     a folder     all of these in it, in the order of their names
 
-In: a path. Out: a `Corpus`: non-empty documents with `\\n` between paragraphs, and the hash of the bytes they came from.
+In: a path. Out: a `Corpus`: non-empty documents with `\\n` between paragraphs; or the hash of the files' bytes.
 Refuses: other shapes, with the place of the first entry that is not a text.
 """
 
@@ -24,11 +24,10 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in reading order; `sha256` identifies the files' bytes; `n_empty` documents were blank and left out."""
+    """Documents in reading order; `n_empty` documents were blank and left out."""
 
     path: Path
     documents: list[str]
-    sha256: str
     n_empty: int
 
     @property
@@ -70,7 +69,7 @@ def read_corpus(path: Path) -> Corpus:
             f"{path} 里没有文字：{len(texts)} 篇文章全是空的。",
             f"{path} holds no text: all of its {len(texts)} documents are empty.",
         )
-    return Corpus(path, kept, corpus_sha256(path), len(texts) - len(kept))
+    return Corpus(path, kept, len(texts) - len(kept))
 
 
 def read_file(path: Path) -> list[str]:

@@ -43,7 +43,7 @@ def run_script(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except UserError as error:
         fail(str(error), 2)
-    except BrokenPipeError:  # `python generate.py | head`: the reader has gone, and that is no error
+    except BrokenPipeError:  # `python generate.py | head`: the reader has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE, as a shell shows it
     except OSError as error:

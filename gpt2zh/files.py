@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gpt2zh.errors import UserError
 
@@ -116,22 +117,28 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync(path: Path) -> None:
-    """Ask the disk to keep what was written to the file `path`."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield an empty file beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 so that `path` is at any moment the old file or the new one, whole."""
+    `path` is at any moment the old file or the new one, whole, and on the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        sync(beside)
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with new_file(path) as file:
+        file.write(text.encode())
 
 
 @contextmanager
@@ -147,8 +154,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        for file in beside.iterdir():
-            sync(file)
+        for path_beside in beside.iterdir():
+            with path_beside.open("rb+") as file:
+                os.fsync(file.fileno())
         if path.exists():
             os.replace(path, replaced)
         os.replace(beside, path)

@@ -47,16 +47,19 @@ class RunLog:
         if self.bar is not None:
             self.bar.close()
         if error is not None:
-            self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} ended by {type(error).__name__}: {error}\n")
+            self._note(f"ended by {type(error).__name__}: {error}")
         self.writer.close()
         self.metrics.close()
         self.log.close()
+
+    def _note(self, text: str) -> None:
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
     def line(self, zh: str, en: str) -> None:
         """A line for people, in both languages, above the progress bar."""
         text = bilingual(zh, en)
         tqdm.write(text)
-        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+        self._note(text)
 
     def start_bar(self, n_steps: int) -> None:
         """Show a progress bar of optimiser steps (none where stderr is no terminal)."""
@@ -81,9 +84,9 @@ class RunLog:
             numbers = "  ".join(f"{name} {value}" for name, value in shown.items())
             print(f"step {step}/{self.bar.total}  {numbers}  left {left}", flush=True)
         precise = " ".join(f"{name}={value:.6g}" for name, value in values.items())
-        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} {precise}\n")
+        self._note(f"step {step} {precise}")
 
     def text(self, step: int, name: str, text: str) -> None:
         """A sample text, to the log and to TensorBoard."""
-        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} step {step} {name}:\n{text}\n")
+        self._note(f"step {step} {name}:\n{text}")
         self.writer.add_text(name, text.replace("\n", "\n\n"), step)

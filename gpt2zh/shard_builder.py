@@ -9,7 +9,6 @@ In: documents and a tokenizer. Out: a folder that `shards.open_shards` reads. Re
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -20,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError
-from gpt2zh.files import write_text
+from gpt2zh.files import new_file, write_text
 from gpt2zh.shards import HEADER, HEADER_BYTES, MAGIC, ShardSettings, read_manifest
 
 BATCH_CHARACTERS = 1_000_000  # characters tokenised at a time
@@ -140,24 +139,17 @@ def write_shard(
 ) -> tuple[int, int]:
     """Write one shard beside its name and rename it. Returns its number of ids and of [UNK] among them."""
     dtype = np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     n_tokens = n_unknown = 0
-    try:
-        with beside.open("wb") as file:
-            file.write(bytes(HEADER_BYTES))
-            for batch in groups(documents, BATCH_CHARACTERS):
-                for ids in tokenizer.encode_documents(batch):
-                    file.write(ids.astype(dtype).tobytes())
-                    n_tokens += len(ids)
-                    n_unknown += int((ids == tokenizer.unknown_id).sum())
-                bar.update(sum(len(document.encode()) for document in batch))
-            file.seek(0)
-            file.write(HEADER.pack(MAGIC, dtype.itemsize, n_tokens))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with new_file(path) as file:
+        file.write(bytes(HEADER_BYTES))
+        for batch in groups(documents, BATCH_CHARACTERS):
+            for ids in tokenizer.encode_documents(batch):
+                file.write(ids.astype(dtype).tobytes())
+                n_tokens += len(ids)
+                n_unknown += int((ids == tokenizer.unknown_id).sum())
+            bar.update(sum(len(document.encode()) for document in batch))
+        file.seek(0)
+        file.write(HEADER.pack(MAGIC, dtype.itemsize, n_tokens))
     return n_tokens, n_unknown
 
 

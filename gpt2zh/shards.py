@@ -15,7 +15,7 @@ import json
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
 
@@ -27,24 +27,6 @@ from gpt2zh.files import read_json_object
 MAGIC = b"GPT2ZH\0\1"
 HEADER_BYTES = 1024
 HEADER = struct.Struct("<8sQQ")  # magic, bytes of an id, number of ids
-
-
-# What a manifest holds, as types: checked whenever one is read.
-SHARD_LIST = [{"file": str, "tokens": int, "unknown": int}]
-MANIFEST = {
-    "settings": {
-        "corpus_sha256": str,
-        "tokenizer": str,
-        "vocab_size": int,
-        "min_length": int,
-        "val_ratio": (int, float),
-        "num_pieces": int,
-    },
-    "documents": {"read": int, "too_short": int, "train": int, "val": int},
-    "characters": {"train": int, "val": int, "too_short": int},
-    "train": SHARD_LIST,
-    "val": SHARD_LIST,
-}
 
 
 @dataclass(frozen=True)
@@ -61,6 +43,17 @@ class ShardSettings:
     @property
     def key(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
+
+
+# What a manifest holds, as types: checked whenever one is read.
+SHARD_LIST = [{"file": str, "tokens": int, "unknown": int}]
+MANIFEST = {
+    "settings": {field.name: (int, float) if field.type is float else field.type for field in fields(ShardSettings)},
+    "documents": {"read": int, "too_short": int, "train": int, "val": int},
+    "characters": {"train": int, "val": int, "too_short": int},
+    "train": SHARD_LIST,
+    "val": SHARD_LIST,
+}
 
 
 class TokenStream:
@@ -178,9 +171,9 @@ def differences(folder: Path, settings: ShardSettings) -> list[str]:
     except UserError:
         return [bilingual("没有可用的分片", "no usable shards")]
     return [
-        bilingual(f"{name}：分片 {old.get(name)}，现在 {value}", f"{name}: shards {old.get(name)}, now {value}")
+        bilingual(f"{name}：分片 {old[name]}，现在 {value}", f"{name}: shards {old[name]}, now {value}")
         for name, value in asdict(settings).items()
-        if old.get(name) != value
+        if old[name] != value
     ]
 
 

@@ -1,6 +1,6 @@
 """Text <-> ids, one class for every vocabulary.
 
-    document "第一章\\n风起" -> encode_document -> [MASK] 第 一 章 [SEP] 风 起 [CLS]
+    document "第一章\\n风起" -> encode_documents -> [MASK] 第 一 章 [SEP] 风 起 [CLS]
     ids -> decode -> the text, without control tokens and without blanks between Chinese characters
 
 In: a vocabulary file, or a model folder's tokenizer.json. Out: ids; files that stock `AutoTokenizer` loads to the same ids.
@@ -43,7 +43,8 @@ class Tokenizer:
     def __init__(self, pipeline: tokenizers.Tokenizer, source: Path) -> None:
         self.pipeline = pipeline
         self.source = source
-        self.tokens: list[str] = sorted(pipeline.get_vocab(), key=pipeline.get_vocab().__getitem__)
+        vocabulary = pipeline.get_vocab()
+        self.tokens: list[str] = sorted(vocabulary, key=vocabulary.__getitem__)
         ids = {token: pipeline.token_to_id(token) for token in CONTROL_TOKENS if token != NEWLINE}
         newline = pipeline.encode("\n").ids
         missing = [token for token, id_ in ids.items() if id_ is None] + ([NEWLINE] if len(newline) != 1 else [])
