@@ -66,7 +66,7 @@ def character_entries(corpus: Corpus) -> list[str]:
         for word, _ in pipeline.pre_tokenizer.pre_tokenize_str(pipeline.normalizer.normalize_str(document)):
             counts[word[0]] += 1
             if len(word) > 1:
-                counts.update({CONTINUATION + character: 1 for character in word[1:]})
+                counts.update(CONTINUATION + character for character in word[1:])
                 # Either form of a letter comes with the other, so that no order of known letters is [UNK].
                 counts.update(dict.fromkeys([*word[1:], CONTINUATION + word[0]], 0))
     del counts["\n"]

@@ -238,6 +238,24 @@ def test_a_vocabulary_has_exactly_the_lines_asked_for_and_every_character(
     assert {"的", "，"} <= set(lines[:12])  # frequency order, after the control tokens
 
 
+def test_characters_are_in_order_of_frequency_also_inside_words(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("天地天 abbbb acc", encoding="utf-8")
+    done = python(
+        ROOT / "cache/make_vocab.py",
+        "--type",
+        "char",
+        "--raw_data_path",
+        "t.txt",
+        "--vocab_file",
+        "v.txt",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    lines = (tmp_path / "v.txt").read_text(encoding="utf-8").splitlines()
+    # counts: ##b 4; ##c, a, 天 2; 地 1; ##a, b, c stand nowhere but must be known
+    assert lines[5:] == ["##b", "##c", "a", "天", "地", "##a", "b", "c"]
+
+
 def test_a_word_vocabulary_too_small_for_its_characters_is_refused(tmp_path: Path, book: list[str]) -> None:
     size = len(set(book[0].lower()) - set("\n 　")) + 6 - 1  # one less than control tokens and characters
     (tmp_path / "b.txt").write_text(book[0], encoding="utf-8")
