@@ -4,6 +4,8 @@
                 Latin words and kana as WordPiece (`##`). Unlike the ancestor it keeps accents and voiced kana.
     verbatim    every character alone and as it stands, blanks and case too (English plays, code)
     words       the most probable segmentation into the file's words (Unigram), characters where no word is known
+    unigram     the most probable segmentation into subwords, case and blanks kept, bytes where no piece is known
+    bpe         byte-pair encoding over characters, the same text rules and bytes
     bytes       GPT-2's byte-level BPE
 
 Inside a pipeline the newline is the token "\\n" and the blank " ", so `[SEP]` typed in a novel is text, and stock
@@ -28,6 +30,9 @@ HAN = (
 )
 BLANKS = r"[^\S\n]+"
 LETTER = r"\p{Latin}"
+# Units of subword vocabularies: a newline; a digit; a run of Han; a run of punctuation; a word of other letters with the
+# blank before it; a blank. Chinese has no blanks, so without these borders a paragraph would be one endless word.
+UNITS = rf"\n|[{DIGITS}]|[{HAN}]+|[\p{{P}}\p{{S}}]+| ?[^\s{DIGITS}{HAN}\p{{P}}\p{{S}}]+|[^\S\n]"
 STOPS = ",.;:!?"
 LONGEST_WORD = 100  # letters; a longer run is [UNK], as in the ancestor
 
@@ -107,6 +112,33 @@ def build_words(entries: Sequence[str]) -> Tokenizer:
     )
     pipeline.pre_tokenizer = pre_tokenizers.Split(Regex(rf"[\n {PUNCTUATION}{DIGITS}]"), "isolated")
     pipeline.decoder = decoders.Fuse()
+    return pipeline
+
+
+def _keep_text(pipeline: Tokenizer) -> None:
+    """Normalise and split for subwords: case and blanks are kept; no piece crosses the border of a unit."""
+    pipeline.normalizer = normalizers.Sequence(
+        [LINE_ENDS, without(r"[\p{C}&&[^\n\t]]|\x{FFFD}"), normalizers.Replace(Regex(r"[^\S\n]"), " ")]
+    )
+    pipeline.pre_tokenizer = pre_tokenizers.Split(Regex(UNITS), "isolated")
+    pipeline.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+
+
+def build_unigram(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
+    """The most probable segmentation into `pieces` (piece, log-probability); UTF-8 bytes where no piece fits.
+
+    Ids are positions. The pieces hold the control tokens, "\\n" for [SEP], and the 256 bytes as <0x00> … <0xFF>.
+    """
+    unk_id = next(id_ for id_, (piece, _) in enumerate(pieces) if piece == UNK)
+    pipeline = Tokenizer(models.Unigram(list(pieces), unk_id=unk_id, byte_fallback=True))
+    _keep_text(pipeline)
+    return pipeline
+
+
+def build_bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
+    """Byte-pair encoding over characters; UTF-8 bytes (<0x00> … <0xFF>) for a character that the vocabulary lacks."""
+    pipeline = Tokenizer(models.BPE(vocabulary, merges, unk_token=UNK, fuse_unk=False, byte_fallback=True))
+    _keep_text(pipeline)
     return pipeline
 
 
