@@ -6,15 +6,14 @@ python evaluate.py --model_path model/best_model --tokenized_data_path data/toke
 
 import math
 
-import numpy as np
 from tqdm import tqdm
 
 from gpt2zh import shards
 from gpt2zh.batches import evaluation_batches, evaluation_starts
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.flags import evaluate_flags
-from tokenizations.tokenizer import tokenizer_for_model
+from tokenizations.loading import tokenizer_for_model
 
 UNKNOWN_SHARE_TO_WARN = 0.001
 
@@ -23,14 +22,10 @@ def main() -> None:
     flags = evaluate_flags()
     tokenizer = tokenizer_for_model(flags.model_path, flags.tokenizer_path, flags.segment)
     if flags.raw_data_path is not None:
-        corpus = read_corpus(flags.raw_data_path)
-        ids = np.concatenate(tokenizer.encode_documents(corpus.documents))
-        stream = shards.TokenStream([ids], len(tokenizer))
-        n_characters, n_unknown, source = (
-            corpus.n_characters,
-            int((ids == tokenizer.unknown_id).sum()),
-            flags.raw_data_path,
-        )
+        documents = list(Corpus(flags.raw_data_path))
+        ids = tokenizer.encode_documents(documents)
+        stream, source = shards.TokenStream([ids], len(tokenizer)), flags.raw_data_path
+        n_characters, n_unknown = sum(map(len, documents)), int((ids == tokenizer.unknown_id).sum())
     else:
         data = shards.open_shards(flags.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)

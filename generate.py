@@ -11,7 +11,8 @@ from tqdm import tqdm
 from gpt2zh.errors import run_script, say
 from gpt2zh.files import finished_models, write_text
 from gpt2zh.flags import generate_flags
-from tokenizations.tokenizer import Tokenizer, tokenizer_for_model
+from tokenizations.loading import tokenizer_for_model
+from tokenizations.tokenizer import Tokenizer
 
 DEFAULT_MODEL = Path("model/final_model")  # the ancestor's; stands for "the run I just made"
 

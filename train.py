@@ -11,12 +11,13 @@ from pathlib import Path
 
 from gpt2zh import shard_builder, shards
 from gpt2zh.batches import TrainingBatches, count_targets, evaluation_batches
-from gpt2zh.corpus import corpus_sha256, read_corpus
+from gpt2zh.corpus import Corpus, corpus_sha256
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
 from gpt2zh.runlog import RunLog
-from tokenizations.tokenizer import Tokenizer, load_bytes, load_model_tokenizer, load_tokenizer, require_same
+from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
+from tokenizations.tokenizer import Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01
 SAMPLE_TOKENS = 120  # length of the sample text after each epoch
@@ -174,6 +175,7 @@ def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
     """The shards that the flags ask for: those on disk, or built now where they are missing, stale or --raw is given."""
     folder = flags.tokenized_data_path
     if flags.raw or flags.raw_data_path.exists():
+        corpus = Corpus(flags.raw_data_path)
         settings = shards.ShardSettings(
             corpus_sha256=corpus_sha256(flags.raw_data_path),
             tokenizer=tokenizer.fingerprint,
@@ -186,12 +188,14 @@ def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
         if flags.raw or changed:
             if not flags.raw:
                 say(f"{folder} 的分片没有或已过时，重新切分：", f"missing or stale, built anew: {'; '.join(changed)}")
-            corpus = read_corpus(flags.raw_data_path)
+            # Pieces of a build with these settings that was killed are taken over; --raw makes finished shards anew.
+            shard_builder.build_shards(folder, corpus, tokenizer, settings, anew=not changed)
+            for note in corpus.notes():
+                say(*note)
             say(
-                f"语料 {corpus.path}：{len(corpus.documents)} 篇，{corpus.n_characters} 字；另有空白 {corpus.n_empty} 篇",
-                f"corpus: {len(corpus.documents)} documents, {corpus.n_characters} characters",
+                f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇",
+                f"corpus: {corpus.n_empty} blank documents left out",
             )
-            shard_builder.build_shards(folder, corpus.documents, tokenizer, settings)
     data = shards.open_shards(folder)
     shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
     shards.check_documents(data, flags.min_length, flags.val_ratio)
@@ -208,17 +212,25 @@ def announce(
 ) -> None:
     """The arithmetic of the run, and what looks wrong in it, before the first step."""
     documents, characters = data.manifest["documents"], data.manifest["characters"]
+    n_tokens = len(data.train) + len(data.val)
     unknown = sum(entry["unknown"] for split in ("train", "val") for entry in data.manifest[split])
-    unknown_share = unknown / (len(data.train) + len(data.val))
+    unknown_share, missing = unknown / n_tokens, data.manifest["missing"]
+    per_token = (characters["train"] + characters["val"]) / n_tokens
     log.line(
         f"文章 {documents['read']} 篇：训练 {documents['train']}，验证 {documents['val']}，"
         f"短于 {flags.min_length} 字不收 {documents['too_short']}（{characters['too_short']} 字）",
         f"documents: {documents['train']} train, {documents['val']} validate, {documents['too_short']} too short",
     )
     log.line(
-        f"词元：训练 {len(data.train)}，验证 {len(data.val)}；[UNK] {unknown_share:.3%}",
-        f"tokens: {len(data.train)} train, {len(data.val)} validate",
+        f"词元：训练 {len(data.train)}，验证 {len(data.val)}；每词元 {per_token:.3f} 字；[UNK] {unknown_share:.3%}",
+        f"tokens: {len(data.train)} train, {len(data.val)} validate; {per_token:.3f} characters each",
     )
+    if missing:
+        shown = " ".join(f"{character}×{count}" for character, count in missing.items())
+        log.line(
+            f"词表没有的字（最多的 {len(missing)} 个）：{shown}。cache/make_vocab.py --patch_vocab 可把它们放进 [unusedN] 空位。",
+            "characters that the vocabulary lacks, the most frequent; make_vocab.py --patch_vocab puts them into free slots",
+        )
     log.line(
         f"每轮 {batches.n_windows} 个窗口（{batches.n_ctx} 词元，步长 {batches.stride}），每步 {flags.batch_size} x "
         f"{flags.gradient_accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步，预热 {warmup} 步",

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from gpt2zh.errors import run_script
 from tokenizations.pipelines import build_characters
 from tokenizations.vocabulary import (
@@ -56,7 +56,7 @@ def english(n: int) -> list[str]:
     """The `n` most frequent words and ##endings of the shipped plays; ties in alphabetical order."""
     counts: Counter[str] = Counter()
     splitter = build_characters([PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START])
-    for document in read_corpus(ROOT / "data" / "shakespeare.json").documents:
+    for document in Corpus(ROOT / "data" / "shakespeare.json"):
         for word, _ in splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(document)):
             if len(word) > 1 and word.isascii() and word.isalpha():
                 counts[word] += 1

@@ -24,6 +24,7 @@ class UserError(Exception):
 
     def __init__(self, zh: str, en: str) -> None:
         super().__init__(bilingual(zh, en))
+        self.zh, self.en = zh, en
 
 
 class UserErrors(UserError):

@@ -83,17 +83,22 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def json_error(path: Path, line: int, column: int, near: str, message: str) -> UserError:
+    """The error for a text that is no JSON; `near` is the text around the fault."""
+    near = near.replace("\n", "\\n")
+    return UserError(
+        f"{path} 不是合法的 JSON：第 {line} 行第 {column} 列，「{near}」附近（{message}）。请改正那里的引号、逗号或括号；文件若不完整，请重新下载。",
+        f"{path} is not valid JSON: line {line}, column {column}, near {near!r} ({message}). Mend the quote, comma or bracket there, or get the file anew if it is cut short.",
+    )
+
+
 def parse_json(text: str, path: Path, first_line: int = 1) -> object:
     """Parse JSON; a UserError shows the line, the column and the text around the fault."""
     try:
         return json.loads(text, strict=False)
     except json.JSONDecodeError as error:
-        near = text[max(0, error.pos - EXCERPT) : error.pos + EXCERPT].replace("\n", "\\n")
-        line = first_line + error.lineno - 1
-        raise UserError(
-            f"{path} 不是合法的 JSON：第 {line} 行第 {error.colno} 列，「{near}」附近（{error.msg}）。请改正那里的引号、逗号或括号。",
-            f"{path} is not valid JSON: line {line}, column {error.colno}, near {near!r} ({error.msg}). Mend the quote, comma or bracket there.",
-        ) from None
+        near = text[max(0, error.pos - EXCERPT) : error.pos + EXCERPT]
+        raise json_error(path, first_line + error.lineno - 1, error.colno, near, error.msg) from None
     except ValueError as error:  # an integer of thousands of digits
         raise UserError(f"{path} 的 JSON 读不出来：{error}。", f"the JSON of {path} cannot be read: {error}.") from None
     except RecursionError:

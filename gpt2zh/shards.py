@@ -24,9 +24,9 @@ import numpy as np
 from gpt2zh.errors import UserError, bilingual
 from gpt2zh.files import read_json_object
 
-MAGIC = b"GPT2ZH\0\1"
+MAGIC = b"GPT2ZH\0\2"
 HEADER_BYTES = 1024
-HEADER = struct.Struct("<8sQQ")  # magic, bytes of an id, number of ids
+HEADER = struct.Struct("<8sQQ")  # magic, bytes of an id, number of ids; then JSON: what the ids do not tell
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ MANIFEST = {
     "settings": {field.name: (int, float) if field.type is float else field.type for field in fields(ShardSettings)},
     "documents": {"read": int, "too_short": int, "train": int, "val": int},
     "characters": {"train": int, "val": int, "too_short": int},
+    "missing": {},
     "train": SHARD_LIST,
     "val": SHARD_LIST,
 }
@@ -144,23 +145,52 @@ def open_shards(folder: Path) -> Shards:
     return Shards(folder, manifest, train, val)
 
 
-def map_shard(path: Path, n_tokens: int) -> np.ndarray:
-    """Memory-map one shard after checking its header and size against the manifest."""
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself.
+
+    Args:
+        itemsize: bytes of an id, 2 or 4.
+        unknown: [UNK] among the ids.
+        missing: the most frequent characters that the vocabulary lacks, with their counts.
+    """
+
+    itemsize: int
+    tokens: int
+    unknown: int
+    missing: dict[str, int]
+
+    def pack(self) -> bytes:
+        """The first HEADER_BYTES of the file."""
+        counts = json.dumps({"unknown": self.unknown, "missing": self.missing}).encode()
+        return (HEADER.pack(MAGIC, self.itemsize, self.tokens) + counts).ljust(HEADER_BYTES)
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a whole shard; None where the file is missing, cut short or no shard."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            magic, itemsize, stored = HEADER.unpack(file.read(HEADER.size))
-        whole = (
-            magic == MAGIC and itemsize in (2, 4) and stored == n_tokens and size == HEADER_BYTES + itemsize * n_tokens
-        )
-    except (OSError, struct.error):
-        whole, size = False, -1
-    if not whole:
+            head = file.read(HEADER_BYTES)
+        magic, itemsize, tokens = HEADER.unpack_from(head)
+        counts = json.loads(head[HEADER.size :])
+        header = Header(itemsize, tokens, counts["unknown"], counts["missing"])
+    except (OSError, struct.error, ValueError, KeyError, TypeError):
+        return None
+    whole = magic == MAGIC and itemsize in (2, 4) and size == HEADER_BYTES + itemsize * tokens
+    return header if whole else None
+
+
+def map_shard(path: Path, n_tokens: int) -> np.ndarray:
+    """Memory-map one shard after checking its header and size against the manifest."""
+    header = read_header(path)
+    if header is None or header.tokens != n_tokens:
+        size = path.stat().st_size if path.exists() else -1
         raise UserError(
             f"分片 {path} 缺失或损坏（应有 {n_tokens} 个词元，文件 {size} 字节）。请加 --raw 重做。",
             f"the shard {path} is missing or damaged ({n_tokens} tokens expected, the file has {size} bytes). Add --raw to build it anew.",
         )
-    dtype = f"<u{itemsize}"
+    dtype = f"<u{header.itemsize}"
     return np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES) if n_tokens else np.empty(0, dtype)
 
 

@@ -215,7 +215,7 @@ def test_make_vocab_runs_from_the_root_and_from_cache(folder: str, tmp_path: Pat
 def test_a_vocabulary_has_exactly_the_lines_asked_for_and_every_character(
     arguments: list[str], tmp_path: Path, book: list[str]
 ) -> None:
-    from tokenizations.tokenizer import load_tokenizer
+    from tokenizations.loading import load_tokenizer
 
     (tmp_path / "b.json").write_text(json.dumps(book[:8]), encoding="utf-8")
     for size in (3000, 9000):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt2zh.corpus import corpus_sha256, read_corpus
+from gpt2zh.corpus import Corpus, corpus_sha256
 from gpt2zh.errors import UserError
 
 TEXTS = ["第一章\n风起了。", "第二章\n雪落了，“很静”……"]
@@ -28,15 +28,15 @@ TEXTS = ["第一章\n风起了。", "第二章\n雪落了，“很静”……"]
 )
 def test_every_shape_gives_the_same_documents(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_bytes(content.encode())
-    assert read_corpus(tmp_path / name).documents == TEXTS
+    assert list(Corpus(tmp_path / name)) == TEXTS
 
 
 def test_one_text_file_is_one_document_and_a_folder_is_all_of_its_files(tmp_path: Path) -> None:
     for number, text in enumerate(TEXTS):
         (tmp_path / f"书 {number}.txt").write_text(text, encoding="utf-8")
     (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8")
-    assert read_corpus(tmp_path / "书 0.txt").documents == TEXTS[:1]
-    assert read_corpus(tmp_path).documents == TEXTS
+    assert list(Corpus(tmp_path / "书 0.txt")) == TEXTS[:1]
+    assert list(Corpus(tmp_path)) == TEXTS
     before = corpus_sha256(tmp_path)
     (tmp_path / "书 1.txt").write_text("改了", encoding="utf-8")
     assert corpus_sha256(tmp_path) != before
@@ -44,7 +44,7 @@ def test_one_text_file_is_one_document_and_a_folder_is_all_of_its_files(tmp_path
 
 def test_a_lone_surrogate_costs_itself_alone(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(r'["风\ud800起"]', encoding="utf-8")
-    assert read_corpus(tmp_path / "a.json").documents == ["风起"]
+    assert list(Corpus(tmp_path / "a.json")) == ["风起"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,8 @@ def test_a_lone_surrogate_costs_itself_alone(tmp_path: Path) -> None:
         ("a.json", '["", "  "]', ["2 "]),
         ("a.json", "[" * 100_000, ["嵌套过深"]),
         ("a.jsonl", '"一"\n"二\n', ["第 2 行"]),
-        ("a.txt", "好".encode("gbk"), ["不是 UTF-8", "第 1 行", "0xba"]),
+        ("a.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", ["PDF"]),
+        ("a.txt.gz", b"\x1f\x8b\x08\x00cut", ["gzip"]),
     ],
 )
 def test_what_is_no_corpus_is_refused_with_its_place(
@@ -66,12 +67,12 @@ def test_what_is_no_corpus_is_refused_with_its_place(
 ) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as error:
-        read_corpus(tmp_path / name)
+        list(Corpus(tmp_path / name))
     assert all(word in str(error.value) for word in [name, *words]), error.value
 
 
 def test_a_missing_file_and_an_empty_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nosuch"):
-        read_corpus(tmp_path / "nosuch.json")
+        list(Corpus(tmp_path / "nosuch.json"))
     with pytest.raises(UserError, match="没有 .json"):
-        read_corpus(tmp_path)
+        list(Corpus(tmp_path))

@@ -2,21 +2,26 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from gpt2zh import shards
+from gpt2zh import shard_builder, shards
 from gpt2zh.errors import UserError
-from gpt2zh.shard_builder import build_shards, hold_out
+from gpt2zh.shard_builder import build_shards
+from gpt2zh.shard_plan import VALIDATION, make_plan
 from gpt2zh.shards import ShardSettings, TokenStream, check_documents, check_tokenizer, differences, open_shards
-from tokenizations.tokenizer import Tokenizer, load_tokenizer
+from tokenizations.loading import load_tokenizer
+from tokenizations.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def test_the_stream_is_every_document_in_order_for_any_number_of_pieces(
     build_shards(tmp_path, documents, tokenizer, settings_for(tokenizer, num_pieces=num_pieces))
     assert len(list(tmp_path.glob("tokenized_train_*.bin"))) == num_pieces
     data = open_shards(tmp_path)
-    assert whole(data.train) == np.concatenate(tokenizer.encode_documents(documents)).tolist()
+    assert whole(data.train) == tokenizer.encode_documents(documents).tolist()
     assert len(data.val) == 0
 
 
@@ -65,36 +70,84 @@ def test_wide_vocabularies_get_wide_ids(tmp_path: Path, tokenizer: Tokenizer) ->
         def __len__(self) -> int:
             return 70_000
 
-        def encode_documents(self, documents: list[str]) -> list[np.ndarray]:
-            return [np.array([69_999, 65_536]) for _ in documents]
+        def encode_documents(self, documents: list[str]) -> np.ndarray:
+            return np.array([69_999, 65_536] * len(documents))
+
+        def missing_characters(self, texts: list[str]) -> Counter[str]:
+            return Counter()
 
     build_shards(tmp_path, ["一"], Wide(), settings_for(tokenizer, vocab_size=70_000))
     assert whole(open_shards(tmp_path).train) == [69_999, 65_536]
 
 
+def held_out(tokenizer: Tokenizer, documents: list[str], val_ratio: float) -> list[str]:
+    plan = make_plan(documents, settings_for(tokenizer, val_ratio=val_ratio))
+    return [document for document, piece in zip(documents, plan.piece) if piece == VALIDATION]
+
+
 def test_train_and_validation_part_the_documents(tmp_path: Path, tokenizer: Tokenizer, book: list[str]) -> None:
     build_shards(tmp_path, book, tokenizer, settings_for(tokenizer, val_ratio=0.05))
     data = open_shards(tmp_path)
-    held = hold_out(book, 0.05)
-    expected = {True: [], False: []}
-    for document, is_held in zip(book, held):
-        expected[is_held] += tokenizer.encode_documents([document])[0].tolist()
-    assert whole(data.val) == expected[True] and whole(data.train) == expected[False]
+    held = held_out(tokenizer, book, 0.05)
+    assert whole(data.val) == tokenizer.encode_documents(held).tolist()
+    assert whole(data.train) == tokenizer.encode_documents([text for text in book if text not in held]).tolist()
     assert 0.03 < data.manifest["characters"]["val"] / sum(map(len, book)) <= 0.05
 
 
-def test_what_validates_does_not_depend_on_the_order(book: list[str]) -> None:
-    chosen = {document for document, held in zip(book, hold_out(book, 0.02)) if held}
-    backwards = book[::-1]
-    assert chosen == {document for document, held in zip(backwards, hold_out(backwards, 0.02)) if held}
+def test_what_validates_does_not_depend_on_the_order(tokenizer: Tokenizer, book: list[str]) -> None:
+    assert set(held_out(tokenizer, book, 0.02)) == set(held_out(tokenizer, book[::-1], 0.02))
 
 
 @pytest.mark.parametrize(
     ("lengths", "ratio", "expected"),
     [([500, 500], 0.02, 0), ([1000] * 20, 0.02, 1), ([1000, 30], 0.02, 1), ([1000], 0.1, 0), ([10] * 100, 0.0, 0)],
 )
-def test_few_documents_hold_out_one_or_none_but_never_much(lengths: list[int], ratio: float, expected: int) -> None:
-    assert sum(hold_out([chr(0x4E00 + i) * length for i, length in enumerate(lengths)], ratio)) == expected
+def test_few_documents_hold_out_one_or_none_but_never_much(
+    tokenizer: Tokenizer, lengths: list[int], ratio: float, expected: int
+) -> None:
+    documents = [chr(0x4E00 + i) * length for i, length in enumerate(lengths)]
+    assert len(held_out(tokenizer, documents, ratio)) == expected
+
+
+def test_a_large_corpus_tokenised_by_workers_gives_the_same_files(
+    tmp_path: Path, tokenizer: Tokenizer, book: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tokenizer, val_ratio=0.05, num_pieces=5)
+    build_shards(tmp_path / "one", book, tokenizer, settings)
+    monkeypatch.setattr(shard_builder, "SMALL_CORPUS", 0)
+    monkeypatch.setattr(shard_builder, "BATCH_CHARACTERS", 7000)
+    build_shards(tmp_path / "many", book, tokenizer, settings)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes(), path.name
+
+
+def test_a_killed_build_goes_on_with_the_pieces_it_lacks(
+    tmp_path: Path, tokenizer: Tokenizer, book: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_for(tokenizer, val_ratio=0.05, num_pieces=5)
+    build_shards(tmp_path / "whole", book, tokenizer, settings)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    (tmp_path / "killed" / "manifest.json").unlink()
+    files = sorted((tmp_path / "killed").glob("tokenized_train_*"))
+    files[0].unlink()
+    files[2].write_bytes(files[2].read_bytes()[:-2])
+    kept = {path: path.stat().st_mtime_ns for path in (files[1], files[3], files[4])}
+    build_shards(tmp_path / "killed", book, tokenizer, settings, anew=False)
+    assert "5 个分片中已有 3 个" in capsys.readouterr().out
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (tmp_path / "killed" / path.name).read_bytes(), path.name
+
+
+def test_a_corpus_that_changes_between_the_passes_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    class Growing(list):
+        def __iter__(self) -> Iterator[str]:
+            self.append("又一篇")
+            return super().__iter__()
+
+    with pytest.raises(UserError, match="2 篇，第二遍 3 篇"):
+        build_shards(tmp_path, Growing(["第一篇"]), tokenizer, settings_for(tokenizer))
+    assert not list(tmp_path.glob("*.bin"))
 
 
 def test_min_length_counts_characters_and_drops_shorter_documents(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -175,7 +228,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from gpt2zh.shards import ShardSettings
 from gpt2zh.shard_builder import build_shards
-from tokenizations.tokenizer import load_tokenizer
+from tokenizations.loading import load_tokenizer
 tokenizer = load_tokenizer(Path({str(ROOT / "cache/vocab_small.txt")!r}))
 book = json.loads(Path({str(ROOT / "data/example.json")!r}).read_text(encoding="utf-8"))
 print("start", flush=True)
@@ -191,7 +244,7 @@ while True:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         stream = whole(open_shards(tmp_path / "s").train)
-        assert stream in (before, np.concatenate(tokenizer.encode_documents(book)).tolist())
+        assert stream in (before, tokenizer.encode_documents(book).tolist())
 
 
 def test_reading_wraps_round_and_crosses_pieces() -> None:
@@ -205,4 +258,5 @@ def test_the_manifest_is_json_that_counts_every_token(tmp_path: Path, tokenizer:
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert sum(entry["tokens"] for entry in manifest["train"]) == len(open_shards(tmp_path).train)
     assert sum(entry["unknown"] for entry in manifest["train"]) >= 2
+    assert manifest["missing"]["𠮷"] == 2
     assert shards.HEADER_BYTES == 1024

@@ -13,8 +13,9 @@ import pytest
 from conftest import ROOT
 
 from gpt2zh.errors import UserError
+from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, tokenizer_for_model
 from tokenizations.pipelines import DIGITS, build_characters, build_verbatim, build_words
-from tokenizations.tokenizer import Tokenizer, load_bytes, load_model_tokenizer, load_tokenizer, tokenizer_for_model
+from tokenizations.tokenizer import Tokenizer
 from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, fill, read_vocabulary
 
 SMALL = ROOT / "cache" / "vocab_small.txt"
@@ -184,15 +185,14 @@ def test_control_tokens_typed_in_a_novel_are_text(small: Tokenizer, words: Token
 
 def test_documents_are_framed_and_newlines_are_sep(small: Tokenizer) -> None:
     ids = small.encode_documents(["风\n\n起", "雪"])
-    assert [small.show(document) for document in ids] == ["[MASK]风[SEP][SEP]起[CLS]", "[MASK]雪[CLS]"]
+    assert small.show(ids) == "[MASK]风[SEP][SEP]起[CLS][MASK]雪[CLS]"
 
 
-def test_encoding_by_lines_on_all_cores_equals_encoding_whole(
-    small: Tokenizer, words: Tokenizer, book: list[str]
-) -> None:
+def test_documents_have_the_ids_of_the_library(small: Tokenizer, words: Tokenizer, book: list[str]) -> None:
     for tokenizer in (small, words):
-        for document, ids in zip(book[:20], tokenizer.encode_documents(book[:20])):
-            assert np.array_equal(ids[1:-1], tokenizer.encode(document))
+        start, end = tokenizer.document_start_id, tokenizer.document_end_id
+        expected = [id_ for document in book[:20] for id_ in [start, *tokenizer.encode(document).tolist(), end]]
+        assert tokenizer.encode_documents(book[:20]).tolist() == expected
 
 
 def test_decode_gives_the_book_back(small: Tokenizer, book: list[str]) -> None:
@@ -232,7 +232,7 @@ def test_byte_level_bpe_of_gpt2_round_trips_chinese(tmp_path: Path, book: list[s
     tokenizer = load_bytes(tmp_path / "vocab.json", tmp_path / "merges.txt")
     text = "[CLS]我在年青时候\n\n也曾经 Hello 𠮷"
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    framed = tokenizer.encode_documents([text])[0]
+    framed = tokenizer.encode_documents([text])
     assert framed[0] == tokenizer.document_start_id and framed[-1] == tokenizer.document_end_id
     assert np.array_equal(framed[1:-1], tokenizer.encode(text))
     with pytest.raises(UserError, match="不是一对"):

@@ -15,10 +15,11 @@ transformers decodes paragraphs. Pure functions: text normalisation, no files, n
 import math
 from collections.abc import Sequence
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from tokenizations.vocabulary import CONTINUATION, NEWLINE, SPACE, UNK
 
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]  # stand for a character that a subword vocabulary lacks
 SURFACE = {NEWLINE: "\n", SPACE: " "}  # file entry -> token of the pipeline
 
 # Character classes of the ancestor's BasicTokenizer, as regular expressions (its isdigit, punctuation and CJK ranges).
@@ -115,7 +116,7 @@ def build_words(entries: Sequence[str]) -> Tokenizer:
     return pipeline
 
 
-def _keep_text(pipeline: Tokenizer) -> None:
+def split_subwords(pipeline: Tokenizer) -> None:
     """Normalise and split for subwords: case and blanks are kept; no piece crosses the border of a unit."""
     pipeline.normalizer = normalizers.Sequence(
         [LINE_ENDS, without(r"[\p{C}&&[^\n\t]]|\x{FFFD}"), normalizers.Replace(Regex(r"[^\S\n]"), " ")]
@@ -131,15 +132,20 @@ def build_unigram(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
     """
     unk_id = next(id_ for id_, (piece, _) in enumerate(pieces) if piece == UNK)
     pipeline = Tokenizer(models.Unigram(list(pieces), unk_id=unk_id, byte_fallback=True))
-    _keep_text(pipeline)
+    split_subwords(pipeline)
     return pipeline
 
 
 def build_bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
     """Byte-pair encoding over characters; UTF-8 bytes (<0x00> … <0xFF>) for a character that the vocabulary lacks."""
     pipeline = Tokenizer(models.BPE(vocabulary, merges, unk_token=UNK, fuse_unk=False, byte_fallback=True))
-    _keep_text(pipeline)
+    split_subwords(pipeline)
     return pipeline
+
+
+def keep_whole(pipeline: Tokenizer, tokens: Sequence[str]) -> None:
+    """Make entries of the vocabulary tokens that are found in a text before all else and never split."""
+    pipeline.add_tokens([AddedToken(token, normalized=False) for token in tokens])
 
 
 def build_bytes(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:

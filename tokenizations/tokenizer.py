@@ -3,38 +3,61 @@
     document "第一章\\n风起" -> encode_documents -> [MASK] 第 一 章 [SEP] 风 起 [CLS]
     ids -> decode -> the text, without control tokens and without blanks between Chinese characters
 
-In: a vocabulary file, or a model folder's tokenizer.json. Out: ids; files that stock `AutoTokenizer` loads to the same ids.
-Refuses: a word vocabulary read as characters and the reverse; a folder without tokenizer.
+In: a pipeline (see `loading` for files). Out: ids; files that stock `AutoTokenizer` loads to the same ids.
+Refuses: a pipeline without the control tokens.
 """
 
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tokenizers
 
 from gpt2zh.errors import UserError
-from gpt2zh.files import parse_json, read_json_object, read_text, require_file, require_model_folder, write_text
-from tokenizations.pipelines import SURFACE, build_bytes, build_characters, build_verbatim, build_words
+from gpt2zh.files import write_text
+from tokenizations.character_table import CharacterTable
+from tokenizations.pipelines import SURFACE
 from tokenizations.vocabulary import (
     CONTROL_TOKENS,
     DOCUMENT_END,
     DOCUMENT_START,
     NEWLINE,
     PAD,
-    SPACE,
     UNK,
     UNUSED,
-    first_word,
-    read_vocabulary,
 )
 
 TOKENIZER_FILE = "tokenizer.json"
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 TYPED_CONTROL = re.compile("(" + "|".join(map(re.escape, CONTROL_TOKENS)) + ")")
+
+
+class TextEncoder(Protocol):
+    """Texts -> the ids of all, int32, one text after the other, and the number of ids of each, int64."""
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class LibraryEncoder:
+    """The library's own batch encoding, on all cores: what the others must equal."""
+
+    def __init__(self, pipeline: tokenizers.Tokenizer) -> None:
+        self.pipeline = pipeline
+
+    @staticmethod
+    def fits(pipeline: tokenizers.Tokenizer) -> bool:
+        return True
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        encodings = self.pipeline.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return np.concatenate([np.empty(0, np.int32), *ids]), np.array([len(row) for row in ids], dtype=np.int64)
 
 
 class Tokenizer:
@@ -58,10 +81,22 @@ class Tokenizer:
         self.pad_id = self.control_ids[PAD]
         self.document_start_id = self.control_ids[DOCUMENT_START]
         self.document_end_id = self.control_ids[DOCUMENT_END]
+        added = pipeline.get_added_tokens_decoder()
+        self.special_ids: dict[str, int] = {token.content: id_ for id_, token in added.items()}
+        self.special_pattern = re.compile("(" + "|".join(map(re.escape, self.special_ids)) + ")")
+        self._known: dict[str, bool] = {}
 
     def __len__(self) -> int:
         """Number of ids, the vocabulary size of a model."""
         return len(self.tokens)
+
+    def __reduce__(self) -> tuple[type, tuple[tokenizers.Tokenizer, Path]]:
+        return Tokenizer, (self.pipeline, self.source)  # what workers are sent; they learn their tables themselves
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The fastest encoder that gives the pipeline's ids."""
+        return next(fast for fast in (CharacterTable, LibraryEncoder) if fast.fits(self.pipeline))(self.pipeline)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,25 +116,44 @@ class Tokenizer:
         """Ids of plain text, shape (n,), int64. Control tokens typed in it are text; a newline is [SEP]."""
         return np.array(self.pipeline.encode(text).ids, dtype=np.int64)
 
-    def encode_documents(self, documents: Sequence[str]) -> list[np.ndarray]:
-        """[MASK] ids [CLS] of each document, int64, on all cores. Equal to `encode` of each, and faster."""
-        # Lines are the unit of work, so that one endless document still fills all cores: the newline is a token of its
-        # own and nothing is joined across it; except in byte-level BPE, which has tokens of several newlines.
-        joins_lines = isinstance(self.pipeline.model, tokenizers.models.BPE)
-        units = [[document] if joins_lines else document.split("\n") for document in documents]
-        encoded = iter(
-            self.pipeline.encode_batch_fast([unit for group in units for unit in group], add_special_tokens=False)
-        )
-        newline, start, end = self.control_ids[NEWLINE], self.document_start_id, self.document_end_id
-        result = []
-        for group in units:
-            ids = [start]
-            for position in range(len(group)):
-                if position:
-                    ids.append(newline)
-                ids += next(encoded).ids
-            result.append(np.array([*ids, end], dtype=np.int64))
-        return result
+    def encode_documents(self, documents: Sequence[str]) -> np.ndarray:
+        """[MASK] ids [CLS] of each document, one after the other, int32. Equal to `encode` of each, and faster."""
+        texts, opening, closes = self._segments(documents)
+        ids, lengths = self.encoder.encode_texts(texts)
+        sizes = lengths + 1 + closes
+        starts = np.cumsum(sizes) - sizes
+        framed = np.empty(sizes.sum(), dtype=np.int32)
+        is_text = np.ones(len(framed), dtype=bool)
+        ends = (starts + 1 + lengths)[closes]
+        framed[starts], framed[ends] = opening, self.document_end_id
+        is_text[starts] = is_text[ends] = False
+        framed[is_text] = ids
+        return framed
+
+    def _segments(self, documents: Sequence[str]) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+        """Texts between special tokens, the id before each of them, and whether a document ends behind it."""
+        if not self.special_ids:
+            return documents, np.full(len(documents), self.document_start_id), np.ones(len(documents), dtype=bool)
+        texts, opening, closes = [], [], []
+        for document in documents:
+            parts = self.special_pattern.split(document)
+            texts += parts[::2]
+            opening += [self.document_start_id, *(self.special_ids[token] for token in parts[1::2])]
+            closes += [*[False] * (len(parts) // 2), True]
+        return texts, np.array(opening), np.array(closes, dtype=bool)
+
+    def knows(self, character: str) -> bool:
+        """Whether the vocabulary has the character itself: neither [UNK] nor single bytes stand for it."""
+        if character not in self._known:
+            ids = self.pipeline.encode(character, add_special_tokens=False).ids
+            self._known[character] = not any(id_ == self.unknown_id or BYTE.fullmatch(self.tokens[id_]) for id_ in ids)
+        return self._known[character]
+
+    def missing_characters(self, texts: Sequence[str]) -> Counter[str]:
+        """How often each character that the vocabulary does not know stands in `texts`."""
+        counts = np.bincount(np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4"))
+        present = ((chr(code), int(counts[code])) for code in np.flatnonzero(counts).tolist())
+        return Counter({character: count for character, count in present if not self.knows(character)})
 
     def encode_prefix(self, prefix: str) -> list[int]:
         """Ids of what a user types before a sample: here [MASK], [CLS], [SEP] are control tokens.
@@ -139,8 +193,12 @@ class Tokenizer:
 
     def unknown_in_prefix(self, prefix: str) -> list[str]:
         """Distinct characters of a prefix that only [UNK] stands for, in order of appearance."""
-        characters = dict.fromkeys(TYPED_CONTROL.sub("", prefix))
-        return [character for character in characters if self.unknown_id in self.pipeline.encode(character).ids]
+        text = TYPED_CONTROL.sub("", prefix)
+        if self.special_ids:
+            text = self.special_pattern.sub("", text)
+        return [
+            character for character in dict.fromkeys(text) if self.unknown_id in self.pipeline.encode(character).ids
+        ]
 
     def save(self, folder: Path, n_ctx: int) -> None:
         """Write tokenizer.json and tokenizer_config.json, from which `AutoTokenizer` gives training's ids."""
@@ -156,96 +214,3 @@ class Tokenizer:
             "split_special_tokens": True,  # [CLS] typed in a text is text, as in training
         }
         write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-
-
-def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
-    """A tokenizer from a vocabulary file.
-
-    Args:
-        segment: the file's entries are words, not characters.
-    """
-    entries = read_vocabulary(path)
-    word = first_word(entries)
-    if segment and word is None:
-        raise UserError(
-            f"给了 --segment，但 {path} 的 {len(entries)} 个词条里没有词，只有字。请去掉 --segment，或用 cache/make_vocab.py --type word 造词表。",
-            f"--segment is given, but {path} ({len(entries)} entries) has characters and no word. Leave --segment out, or make a vocabulary with cache/make_vocab.py --type word.",
-        )
-    if word is not None and not segment:
-        raise UserError(
-            f"{path} 是词级词表（如「{word}」），但没有给 --segment。请加上 --segment。",
-            f"{path} is a vocabulary of words ({word!r}, say), but --segment is not given. Add --segment.",
-        )
-    build = build_words if segment else build_verbatim if SPACE in entries else build_characters
-    return Tokenizer(build(entries), path)
-
-
-def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
-    """A tokenizer from GPT-2's encoder.json (token -> id) and vocab.bpe (merges); missing control tokens are appended."""
-    vocabulary = {token: id_ for token, id_ in read_json_object(encoder_json).items() if isinstance(id_, int)}
-    rows = [line.split(" ") for line in read_text(vocab_bpe).split("\n") if line and not line.startswith("#version")]
-    merges = [(row[0], row[1]) for row in rows if len(row) == 2]
-    unknown = next((part for merge in merges for part in (*merge, "".join(merge)) if part not in vocabulary), None)
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise UserError(
-            f"{encoder_json} 的编号应是 0 到 {len(vocabulary) - 1}，各出现一次。",
-            f"the ids in {encoder_json} must be 0 to {len(vocabulary) - 1}, each of them once.",
-        )
-    if not vocabulary or len(merges) != len(rows) or unknown is not None:
-        raise UserError(
-            f"{encoder_json}（{len(vocabulary)} 个词条）与 {vocab_bpe}（{len(rows)} 条合并）不是一对"
-            + (f"：合并里的「{unknown}」不在前者中。" if unknown else "。"),
-            f"{encoder_json} ({len(vocabulary)} entries) and {vocab_bpe} ({len(rows)} merges) are no pair"
-            + (f": {unknown!r} of a merge is not in the first." if unknown else "."),
-        )
-    for token in CONTROL_TOKENS:
-        vocabulary.setdefault(token if token != NEWLINE else "Ċ", len(vocabulary))
-    return Tokenizer(build_bytes(vocabulary, merges), encoder_json)
-
-
-def load_model_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer inside a model folder; None where an old folder has none."""
-    path = folder / TOKENIZER_FILE
-    if not path.exists():
-        return None
-    require_file(path)
-    text = read_text(path)
-    parse_json(text, path)
-    try:
-        pipeline = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is no usable tokenizer: {error}.") from None
-    return Tokenizer(pipeline, path)
-
-
-def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) -> Tokenizer:
-    """The tokenizer to use with the model in `folder`: its own, which `vocabulary`, if given, must equal.
-
-    Raises:
-        UserError: no model folder, no tokenizer for it, or two that disagree.
-    """
-    require_model_folder(folder)
-    own = load_model_tokenizer(folder)
-    if vocabulary is None:
-        if own is None:
-            raise UserError(
-                f"{folder} 里没有分词器（{TOKENIZER_FILE}）。请用 --tokenizer_path 给出训练它的词表。",
-                f"{folder} has no tokenizer ({TOKENIZER_FILE}). Give the vocabulary it was trained with: --tokenizer_path.",
-            )
-        return own
-    is_words = own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram)
-    given = load_tokenizer(vocabulary, segment or is_words)
-    require_same(own, given, folder)
-    return given if own is None else own
-
-
-def require_same(own: Tokenizer | None, given: Tokenizer, folder: Path) -> None:
-    """Refuse a tokenizer that is not the one of the model in `folder`; an old folder without one is not compared."""
-    if own is None or own.fingerprint == given.fingerprint:
-        return
-    pairs = enumerate(zip(own.tokens, given.tokens))
-    differs = next((id_ for id_, pair in pairs if pair[0] != pair[1]), min(len(own), len(given)))
-    raise UserError(
-        f"{given.source}（{len(given)} 个词条）不是训练 {folder} 的词表（{len(own)} 个词条）：从第 {differs + 1} 行起不同。请给训练它的词表；generate.py、evaluate.py 里去掉 --tokenizer_path 就行。",
-        f"{given.source} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Give the one it was trained with; generate.py and evaluate.py need no --tokenizer_path.",
-    )

@@ -4,6 +4,7 @@
     [UNK]     a character not in the file     [CLS]      closes a document
     [SEP]     a newline                       [SPACE]    a blank (only in vocabularies that keep blanks)
     [unusedN] a free slot                     ##piece    continues a word of Latin letters, kana …
+    [标题]    any other name in brackets: a special token of the user's own, never split
 
 In: a path, or entries. Out: checked entries, or a file.
 Refuses: blank lines, duplicates, a missing control token; each with its line.
@@ -21,6 +22,7 @@ CONTROL_TOKENS = (PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START)
 SPACE = "[SPACE]"
 NAMED = {*CONTROL_TOKENS, SPACE}
 UNUSED = re.compile(r"\[unused\d+\]")
+SPECIAL = re.compile(r"\[[^\[\]\s]{2,}\]")
 CONTINUATION = "##"
 WORD = re.compile("[\u4e00-\u9fff\u3400-\u4dbf]{2}")  # an entry with two Han characters in a row is a word
 
@@ -85,6 +87,24 @@ def fill(entries: list[str], size: int) -> list[str]:
     return entries[:size] + [next(free) for _ in range(size - len(entries))]
 
 
+def special_tokens(entries: Sequence[str]) -> list[str]:
+    """The user's own special tokens among the entries."""
+    return [
+        entry for entry in entries if SPECIAL.fullmatch(entry) and entry not in NAMED and not UNUSED.fullmatch(entry)
+    ]
+
+
+def put_in_slots(entries: Sequence[str], new: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Put `new` into free [unusedN] slots, so that no id moves. Returns the entries and those that found no slot."""
+    known = set(entries)
+    waiting = [entry for entry in dict.fromkeys(new) if entry not in known]
+    slots = [position for position, entry in enumerate(entries) if UNUSED.fullmatch(entry)]
+    patched = list(entries)
+    for position, entry in zip(slots, waiting):
+        patched[position] = entry
+    return patched, waiting[len(slots) :]
+
+
 def first_word(entries: Sequence[str]) -> str | None:
     """An entry that makes this a word vocabulary, or None where there is none: two Han characters in a row, or any
     entry of several characters in a file that keeps blanks (a verbatim vocabulary has single characters only)."""
@@ -93,8 +113,7 @@ def first_word(entries: Sequence[str]) -> str | None:
         (
             entry
             for entry in entries
-            if WORD.search(entry)
-            or (keeps_blanks and len(entry) > 1 and entry not in NAMED and not UNUSED.fullmatch(entry))
+            if not SPECIAL.fullmatch(entry) and (WORD.search(entry) or (keeps_blanks and len(entry) > 1))
         ),
         None,
     )

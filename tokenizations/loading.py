@@ -1,0 +1,111 @@
+"""Files -> Tokenizer: vocabulary files, GPT-2's pair of files, a model folder's tokenizer.json.
+
+In: paths. Out: a `Tokenizer`.
+Refuses: a word vocabulary read as characters and the reverse; files that are no pair; a folder without tokenizer;
+a vocabulary that is not the model's.
+"""
+
+from pathlib import Path
+
+import tokenizers
+
+from gpt2zh.errors import UserError
+from gpt2zh.files import parse_json, read_json_object, read_text, require_file, require_model_folder
+from tokenizations.pipelines import build_bytes, build_characters, build_verbatim, build_words, keep_whole
+from tokenizations.tokenizer import TOKENIZER_FILE, Tokenizer
+from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE, first_word, read_vocabulary, special_tokens
+
+
+def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
+    """A tokenizer from a vocabulary file.
+
+    Args:
+        segment: the file's entries are words, not characters.
+    """
+    entries = read_vocabulary(path)
+    word = first_word(entries)
+    if segment and word is None:
+        raise UserError(
+            f"给了 --segment，但 {path} 的 {len(entries)} 个词条里没有词，只有字。请去掉 --segment，或用 cache/make_vocab.py --type word 造词表。",
+            f"--segment is given, but {path} ({len(entries)} entries) has characters and no word. Leave --segment out, or make a vocabulary with cache/make_vocab.py --type word.",
+        )
+    if word is not None and not segment:
+        raise UserError(
+            f"{path} 是词级词表（如「{word}」），但没有给 --segment。请加上 --segment。",
+            f"{path} is a vocabulary of words ({word!r}, say), but --segment is not given. Add --segment.",
+        )
+    build = build_words if segment else build_verbatim if SPACE in entries else build_characters
+    pipeline = build(entries)
+    keep_whole(pipeline, special_tokens(entries))
+    return Tokenizer(pipeline, path)
+
+
+def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
+    """A tokenizer from GPT-2's encoder.json (token -> id) and vocab.bpe (merges); missing control tokens are appended."""
+    vocabulary = {token: id_ for token, id_ in read_json_object(encoder_json).items() if isinstance(id_, int)}
+    rows = [line.split(" ") for line in read_text(vocab_bpe).split("\n") if line and not line.startswith("#version")]
+    merges = [(row[0], row[1]) for row in rows if len(row) == 2]
+    unknown = next((part for merge in merges for part in (*merge, "".join(merge)) if part not in vocabulary), None)
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise UserError(
+            f"{encoder_json} 的编号应是 0 到 {len(vocabulary) - 1}，各出现一次。",
+            f"the ids in {encoder_json} must be 0 to {len(vocabulary) - 1}, each of them once.",
+        )
+    if not vocabulary or len(merges) != len(rows) or unknown is not None:
+        raise UserError(
+            f"{encoder_json}（{len(vocabulary)} 个词条）与 {vocab_bpe}（{len(rows)} 条合并）不是一对"
+            + (f"：合并里的「{unknown}」不在前者中。" if unknown else "。"),
+            f"{encoder_json} ({len(vocabulary)} entries) and {vocab_bpe} ({len(rows)} merges) are no pair"
+            + (f": {unknown!r} of a merge is not in the first." if unknown else "."),
+        )
+    for token in CONTROL_TOKENS:
+        vocabulary.setdefault(token if token != NEWLINE else "Ċ", len(vocabulary))
+    return Tokenizer(build_bytes(vocabulary, merges), encoder_json)
+
+
+def load_model_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer inside a model folder; None where an old folder has none."""
+    path = folder / TOKENIZER_FILE
+    if not path.exists():
+        return None
+    require_file(path)
+    text = read_text(path)
+    parse_json(text, path)
+    try:
+        pipeline = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is no usable tokenizer: {error}.") from None
+    return Tokenizer(pipeline, path)
+
+
+def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) -> Tokenizer:
+    """The tokenizer to use with the model in `folder`: its own, which `vocabulary`, if given, must equal.
+
+    Raises:
+        UserError: no model folder, no tokenizer for it, or two that disagree.
+    """
+    require_model_folder(folder)
+    own = load_model_tokenizer(folder)
+    if vocabulary is None:
+        if own is None:
+            raise UserError(
+                f"{folder} 里没有分词器（{TOKENIZER_FILE}）。请用 --tokenizer_path 给出训练它的词表。",
+                f"{folder} has no tokenizer ({TOKENIZER_FILE}). Give the vocabulary it was trained with: --tokenizer_path.",
+            )
+        return own
+    is_words = own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram)
+    given = load_tokenizer(vocabulary, segment or is_words)
+    require_same(own, given, folder)
+    return given if own is None else own
+
+
+def require_same(own: Tokenizer | None, given: Tokenizer, folder: Path) -> None:
+    """Refuse a tokenizer that is not the one of the model in `folder`; an old folder without one is not compared."""
+    if own is None or own.fingerprint == given.fingerprint:
+        return
+    pairs = enumerate(zip(own.tokens, given.tokens))
+    differs = next((id_ for id_, pair in pairs if pair[0] != pair[1]), min(len(own), len(given)))
+    raise UserError(
+        f"{given.source}（{len(given)} 个词条）不是训练 {folder} 的词表（{len(own)} 个词条）：从第 {differs + 1} 行起不同。请给训练它的词表；generate.py、evaluate.py 里去掉 --tokenizer_path 就行。",
+        f"{given.source} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Give the one it was trained with; generate.py and evaluate.py need no --tokenizer_path.",
+    )
