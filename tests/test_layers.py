@@ -11,7 +11,7 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files", "workers"},
-    1: {"flags", "encodings", "json_stream", "corpus", "runlog"}
+    1: {"flags", "duplicates", "encodings", "json_stream", "corpus", "runlog"}
     | {"vocabulary", "pipelines", "character_table", "tokenizer", "loading", "words"},
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
@@ -28,7 +28,7 @@ SCRIPTS = [
     ROOT / name
     for name in ("train.py", "generate.py", "evaluate.py", "cache/make_vocab.py", "cache/make_vocab_small.py")
 ]
-HEAVY = {"torch", "transformers", "tensorboardX", "thulac", "jieba"}
+HEAVY = {"torch", "transformers", "tensorboardX", "thulac", "jieba", "rensa"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
@@ -112,7 +112,7 @@ def test_text_files_are_always_opened_as_utf8(path: Path) -> None:
 
 
 def test_importing_the_data_side_loads_no_torch() -> None:
-    modules = "gpt2zh.flags gpt2zh.corpus gpt2zh.runlog gpt2zh.shards gpt2zh.batches tokenizations.tokenizer tokenizations.words".split()
+    modules = "gpt2zh.flags gpt2zh.corpus gpt2zh.runlog gpt2zh.duplicates gpt2zh.shards gpt2zh.batches tokenizations.tokenizer tokenizations.words".split()
     code = f"import sys, {', '.join(modules)}; print([name for name in {sorted(HEAVY)!r} if name in sys.modules])"
     assert (
         subprocess.run(
