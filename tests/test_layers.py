@@ -11,13 +11,14 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files"},
-    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "tokenizer", "words"},
+    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "tokenizer", "words", "thulac_decoder", "thulac_model"},
     2: {"shards", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
     ("files", "errors"), ("batches", "shards"), ("shard_builder", "shards"), ("evaluation", "device"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("pipelines", "vocabulary"),
+    ("words", "thulac_decoder"), ("thulac_decoder", "thulac_model"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
