@@ -85,7 +85,6 @@ def verbatim_entries(corpus: Corpus) -> list[str]:
 
 def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
     """At most `size` entries: control tokens, the blank, the most frequent words, and all single characters."""
-    characters: Counter[str] = Counter()
     words: Counter[str] = Counter()
     lines = (line for document in corpus.documents for line in document.split("\n"))
     chunks = list(groups(lines, CHUNK))
@@ -97,11 +96,13 @@ def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
     ):
         for chunk, counted in zip(chunks, pool.map(count_words, chunks)):
             words.update(counted)
-            characters.update("".join(counted))
             bar.update(sum(map(len, chunk)) + len(chunk))
-    for key in ("\n", " "):
-        words.pop(key, None)
-        characters.pop(key, None)
+    characters: Counter[str] = Counter()
+    for word, n in words.items():
+        for character in word:
+            characters[character] += n
+    for written_by_name in ("\n", " "):
+        del words[written_by_name], characters[written_by_name]
     head = [*CONTROL_TOKENS, SPACE]
     needed = len(head) + len(characters)
     if size < needed:
