@@ -9,6 +9,7 @@ import os
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent
@@ -25,8 +26,8 @@ from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, 
 from tokenizations.words import load_segmenter
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
-CHUNK = 20_000  # characters a task of a worker
-MOST_WORKERS = 61  # Windows allows no more; thulac takes 500 MB in each
+CHUNK = 50_000  # characters a task of a worker
+MOST_WORKERS = 61  # Windows allows no more; thulac takes 250 MB in each
 
 
 def main() -> None:
@@ -84,7 +85,6 @@ def verbatim_entries(corpus: Corpus) -> list[str]:
 
 def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
     """At most `size` entries: control tokens, the blank, the most frequent words, and all single characters."""
-    characters: Counter[str] = Counter()
     words: Counter[str] = Counter()
     lines = (line for document in corpus.documents for line in document.split("\n"))
     chunks = list(groups(lines, CHUNK))
@@ -96,11 +96,13 @@ def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
     ):
         for chunk, counted in zip(chunks, pool.map(count_words, chunks)):
             words.update(counted)
-            characters.update("".join(counted))
             bar.update(sum(map(len, chunk)) + len(chunk))
-    for key in ("\n", " "):
-        words.pop(key, None)
-        characters.pop(key, None)
+    characters: Counter[str] = Counter()
+    for word, n in words.items():
+        for character in word:
+            characters[character] += n
+    for written_by_name in ("\n", " "):
+        del words[written_by_name], characters[written_by_name]
     head = [*CONTROL_TOKENS, SPACE]
     needed = len(head) + len(characters)
     if size < needed:
@@ -124,10 +126,11 @@ def start_worker(segmenter: str) -> None:
 
 def count_words(lines: list[str]) -> Counter[str]:
     """Words of normalised lines, split further where the tokenizer always splits (punctuation, digits)."""
+    words = Counter(chain.from_iterable(cut([pipeline.normalizer.normalize_str(line) for line in lines])))
     counts: Counter[str] = Counter()
-    for line in lines:
-        for word in cut(pipeline.normalizer.normalize_str(line)):
-            counts.update(piece for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word))
+    for word, n in words.items():
+        for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word):
+            counts[piece] += n
     return counts
 
 

@@ -12,7 +12,8 @@ from conftest import ROOT
 LAYERS = {
     0: {"errors", "files", "workers"},
     1: {"flags", "duplicates", "encodings", "json_stream", "corpus", "runlog"}
-    | {"vocabulary", "pipelines", "character_table", "tokenizer", "loading", "words"},
+    | {"vocabulary", "pipelines", "character_table", "tokenizer", "loading", "words"}
+    | {"thulac_decoder", "thulac_model", "sentencepiece_model", "subwords"},
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
@@ -21,6 +22,9 @@ SIBLINGS = {
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("pipelines", "vocabulary"),
     ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
     ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
+    ("loading", "sentencepiece_model"), ("sentencepiece_model", "pipelines"), ("sentencepiece_model", "vocabulary"),
+    ("subwords", "pipelines"), ("subwords", "vocabulary"),
+    ("words", "thulac_decoder"), ("thulac_decoder", "thulac_model"),
     ("evaluation", "device"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
