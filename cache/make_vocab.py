@@ -1,15 +1,17 @@
-"""Corpus -> vocabulary file. `python cache/make_vocab.py --type char --raw_data_path data/train.json`
+"""Corpus -> vocabulary. `python cache/make_vocab.py --type char --raw_data_path data/train.json`
 
-1 read the corpus  2 count characters, or the words of a segmenter, on all cores  3 write, most frequent first.
-Every single character of the corpus is in a word vocabulary too (as far as --vocab_size allows), so that an unknown
-word is read as its characters and not as [UNK].
+    char      every character                                     a text file, one entry a line
+    word      the words of thulac or jieba, on all cores          a text file, one entry a line
+    bpe       byte-pair encoding, UTF-8 bytes as the last resort  a tokenizer.json
+    unigram   the most probable pieces, bytes likewise            a tokenizer.json
+
+Most frequent first. Every single character of the corpus is in a word vocabulary too (as far as --vocab_size allows), so
+that an unknown word is read as its characters and not as [UNK]. --patch_vocab puts what a vocabulary lacks into its free slots.
 """
 
-import os
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent
@@ -17,17 +19,31 @@ sys.path.insert(0, str(CACHE.parent))
 
 from tqdm import tqdm
 
-from gpt2zh.corpus import Corpus, read_corpus
+from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.files import write_text
 from gpt2zh.flags import make_vocab_flags
-from gpt2zh.shard_builder import groups
-from tokenizations.pipelines import build_characters, build_verbatim, build_words
-from tokenizations.vocabulary import CONTINUATION, CONTROL_TOKENS, SPACE, fill, write_vocabulary
-from tokenizations.words import load_segmenter
+from gpt2zh.workers import n_cores, ordered_map
+from tokenizations.character_table import CharacterTable
+from tokenizations.loading import load_tokenizer
+from tokenizations.pipelines import build_characters, build_verbatim
+from tokenizations.subwords import learn_subwords
+from tokenizations.vocabulary import (
+    CONTINUATION,
+    CONTROL_TOKENS,
+    SPACE,
+    fill,
+    first_word,
+    put_in_slots,
+    read_vocabulary,
+    write_vocabulary,
+)
+from tokenizations.words import count_words, load_segmenter, start_counting
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
-CHUNK = 50_000  # characters a task of a worker
-MOST_WORKERS = 61  # Windows allows no more; thulac takes 250 MB in each
+SUBWORDS = 32000  # entries of a bpe or unigram vocabulary where it is not given
+BATCH = 1_000_000  # characters counted at a time
+CHUNK = 50_000  # characters a task of a segmenting worker
 
 
 def main() -> None:
@@ -35,15 +51,31 @@ def main() -> None:
     path = flags.raw_data_path
     if not path.exists() and not path.is_absolute() and (CACHE / path).exists():
         path = CACHE / path
-    corpus = read_corpus(path)
-    say(
-        f"语料 {path}：{len(corpus.documents)} 篇，{corpus.n_characters} 字",
-        f"corpus: {len(corpus.documents)} documents, {corpus.n_characters} characters",
-    )
-    if flags.type == "char":
-        entries = verbatim_entries(corpus) if flags.verbatim else character_entries(corpus)
+    corpus = Corpus(path)
+    n_documents = n_characters = 0
+    for document in corpus:
+        n_documents += 1
+        n_characters += len(document)
+    for note in corpus.notes():
+        say(*note)
+    say(f"语料 {path}：{n_documents} 篇，{n_characters} 字", f"{n_documents} documents, {n_characters} characters")
+    special = flags.special_tokens
+    if flags.type in ("bpe", "unigram"):
+        texts = sample(corpus, n_characters, flags.sample_characters)
+        pipeline = learn_subwords(flags.type, texts, flags.vocab_size or SUBWORDS, flags.character_coverage, special)
+        target = flags.vocab_file or CACHE / "vocab_processed.json"
+        write_text(target, pipeline.to_str())
+        say(f"词表已写入 {target}：{pipeline.get_vocab_size()} 个词条", f"{pipeline.get_vocab_size()} entries written")
+        return
+    if flags.patch_vocab is not None:
+        entries = patched_entries(flags.patch_vocab, corpus, special)
     else:
-        entries = word_entries(corpus, flags.segmenter, flags.vocab_size or MOST_WORDS)
+        if flags.type == "word":
+            room = (flags.vocab_size or MOST_WORDS) - len(special)
+            found = word_entries(corpus, n_characters, flags.segmenter, room)
+        else:
+            found = verbatim_entries(corpus) if flags.verbatim else character_entries(corpus)
+        entries = list(dict.fromkeys([*CONTROL_TOKENS, *special, *found]))
     if flags.vocab_size is not None:
         if len(entries) > flags.vocab_size:
             left_out = len(entries) - flags.vocab_size
@@ -59,79 +91,121 @@ def by_frequency(counts: Counter[str]) -> list[str]:
     return [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
+def batches(texts: Iterator[str], characters: int) -> Iterator[list[str]]:
+    """`texts` in order, in groups of at least `characters` characters each but the last."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= characters:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def counted(corpus: Corpus, table: CharacterTable) -> tuple[Counter[str], Counter[str]]:
+    """Characters that stand alone and words, over the whole corpus."""
+    characters: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for batch in batches(tqdm(corpus, desc="char", unit="doc", unit_scale=True), BATCH):
+        of_batch = table.count(batch)
+        characters += of_batch[0]
+        words += of_batch[1]
+    return characters, words
+
+
 def character_entries(corpus: Corpus) -> list[str]:
-    """Control tokens, then characters; one that stands inside a Latin word or a kana run also as ##continuation."""
-    pipeline = build_characters(CONTROL_TOKENS)
-    counts: Counter[str] = Counter()
-    for document in tqdm(corpus.documents, desc="char", unit="doc"):
-        for word, _ in pipeline.pre_tokenizer.pre_tokenize_str(pipeline.normalizer.normalize_str(document)):
-            counts[word[0]] += 1
-            if len(word) > 1:
-                counts.update(CONTINUATION + character for character in word[1:])
-                # Either form of a letter comes with the other, so that no order of known letters is [UNK].
-                counts.update(dict.fromkeys([*word[1:], CONTINUATION + word[0]], 0))
+    """Characters; one that stands inside a Latin word or a kana run also as ##continuation."""
+    counts, words = counted(corpus, CharacterTable(build_characters(CONTROL_TOKENS)))
+    for word, n in words.items():
+        counts[word[0]] += n
+        for character in word[1:]:
+            counts[CONTINUATION + character] += n
+        # Either form of a letter comes with the other, so that no order of known letters is [UNK].
+        if len(word) > 1:
+            counts.update(dict.fromkeys([*word[1:], CONTINUATION + word[0]], 0))
     del counts["\n"]
-    return [*CONTROL_TOKENS, *by_frequency(counts)]
+    return by_frequency(counts)
 
 
 def verbatim_entries(corpus: Corpus) -> list[str]:
-    """Control tokens, the blank, then every other character as it stands."""
-    normalizer = build_verbatim(CONTROL_TOKENS).normalizer
-    counts = Counter("".join(normalizer.normalize_str(document) for document in corpus.documents))
+    """The blank, then every other character as it stands."""
+    counts, _ = counted(corpus, CharacterTable(build_verbatim(CONTROL_TOKENS)))
     for written_by_name in ("\n", " "):
         del counts[written_by_name]
-    return [*CONTROL_TOKENS, SPACE, *by_frequency(counts)]
+    return [SPACE, *by_frequency(counts)]
 
 
-def word_entries(corpus: Corpus, segmenter: str, size: int) -> list[str]:
-    """At most `size` entries: control tokens, the blank, the most frequent words, and all single characters."""
+def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -> list[str]:
+    """The blank, the most frequent words, and all single characters; with the control tokens at most `size`."""
     words: Counter[str] = Counter()
-    lines = (line for document in corpus.documents for line in document.split("\n"))
-    chunks = list(groups(lines, CHUNK))
     load_segmenter(segmenter)  # a missing package is found here, not in a worker
-    workers = min(os.cpu_count() or 1, len(chunks), MOST_WORKERS)
-    with (
-        ProcessPoolExecutor(workers, initializer=start_worker, initargs=(segmenter,)) as pool,
-        tqdm(total=corpus.n_characters, desc=segmenter, unit="char", unit_scale=True) as bar,
-    ):
-        for chunk, counted in zip(chunks, pool.map(count_words, chunks)):
-            words.update(counted)
-            bar.update(sum(map(len, chunk)) + len(chunk))
+    chunks = batches((line for document in corpus for line in document.split("\n")), CHUNK)
+    n_workers = min(n_cores(), 1 + n_characters // CHUNK)
+    with tqdm(total=n_characters, desc=segmenter, unit="char", unit_scale=True) as bar:
+        for n_read, counts in ordered_map(count_words, chunks, n_workers, start_counting, (segmenter,)):
+            words += counts
+            bar.update(n_read)
     characters: Counter[str] = Counter()
     for word, n in words.items():
         for character in word:
             characters[character] += n
     for written_by_name in ("\n", " "):
         del words[written_by_name], characters[written_by_name]
-    head = [*CONTROL_TOKENS, SPACE]
-    needed = len(head) + len(characters)
+    needed = len(CONTROL_TOKENS) + 1 + len(characters)
     if size < needed:
         raise UserError(
-            f"--vocab_size {size} 放不下：控制符 {len(head)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
-            f"--vocab_size {size} does not hold {len(head)} control tokens and {len(characters)} single characters. Give {needed} at least.",
+            f"--vocab_size {size} 放不下：控制符与空格 {needed - len(characters)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
+            f"--vocab_size {size} does not hold {needed - len(characters)} control tokens and {len(characters)} single characters. Give {needed} at least.",
         )
     ranked = by_frequency(words)
     longer = [word for word in ranked if len(word) > 1]
     kept = {*characters, *longer[: size - needed]}
     only_inside_words = [character for character in by_frequency(characters) if character not in words]
-    return [*head, *(word for word in ranked if word in kept), *only_inside_words]
+    return [SPACE, *(word for word in ranked if word in kept), *only_inside_words]
 
 
-def start_worker(segmenter: str) -> None:
-    """Load the segmenter and the tokenizer's own rules once a process."""
-    global cut, pipeline
-    cut = load_segmenter(segmenter)
-    pipeline = build_words(CONTROL_TOKENS)
+def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[str]:
+    """The vocabulary of `path` with special tokens and the characters that it lacks in its free slots; no id moves."""
+    entries = read_vocabulary(path)
+    tokenizer = load_tokenizer(path, segment=first_word(entries) is not None)
+    missing: Counter[str] = Counter()
+    for batch in batches(tqdm(corpus, desc="read", unit="doc", unit_scale=True), BATCH):
+        missing += tokenizer.missing_characters(batch)
+    splits = build_characters(CONTROL_TOKENS)
+    new = list(special)
+    for character in by_frequency(missing):
+        written = splits.normalizer.normalize_str(character)
+        stands_inside = len(splits.pre_tokenizer.pre_tokenize_str("a" + written)) == 1
+        new += [written, CONTINUATION + written] if stands_inside else [written]
+    patched, without_slot = put_in_slots(entries, [entry for entry in new if entry.strip()])
+    n_put = sum(old != now for old, now in zip(entries, patched))
+    say(
+        f"{path} 的空位放进了 {n_put} 个；没有空位的还有 {len(without_slot)} 个"
+        + (f"：{' '.join(without_slot[:20])}" if without_slot else ""),
+        f"{n_put} entries put into free slots, {len(without_slot)} found none",
+    )
+    unplaced = [token for token in special if token in without_slot]
+    if unplaced:
+        raise UserError(
+            f"{path} 没有空位放 {' '.join(unplaced)}。请换有 [unusedN] 的词表，或重新造词表。",
+            f"{path} has no free slot for {' '.join(unplaced)}. Give a vocabulary with [unusedN], or make one anew.",
+        )
+    return patched
 
 
-def count_words(lines: list[str]) -> Counter[str]:
-    """Words of normalised lines, split further where the tokenizer always splits (punctuation, digits)."""
-    words = Counter(chain.from_iterable(cut([pipeline.normalizer.normalize_str(line) for line in lines])))
-    counts: Counter[str] = Counter()
-    for word, n in words.items():
-        for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word):
-            counts[piece] += n
-    return counts
+def sample(corpus: Corpus, n_characters: int, limit: int) -> list[str]:
+    """The documents, or an even selection of about `limit` characters where there are more."""
+    if n_characters <= limit:
+        return list(corpus)
+    say(
+        f"从 {n_characters} 字里均匀抽取约 {limit} 字来学（--sample_characters）。",
+        f"learning from about {limit} characters, evenly picked.",
+    )
+    share = limit / n_characters
+    return [document for number, document in enumerate(corpus) if int((number + 1) * share) > int(number * share)]
 
 
 if __name__ == "__main__":

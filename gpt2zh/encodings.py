@@ -135,7 +135,10 @@ def detect(sample: bytes) -> str:
                 f"this is a {kind} file, not text. Export it as txt with its own program first.",
             )
     sample = sample[:SAMPLE]
-    best = min(CANDIDATES, key=lambda encoding: _cost_of_bytes(sample, encoding))
+    if sample.isascii() and b"\0" not in sample:  # a few of these, "[]" say, would be rare Han in UTF-16
+        best = "utf-8"
+    else:
+        best = min(CANDIDATES, key=lambda encoding: _cost_of_bytes(sample, encoding))
     _require_text(sample, best)
     return best
 
@@ -154,7 +157,9 @@ class Decoder:
     again, by the cheapest division into characters and broken bytes.
     """
 
-    LONGEST = 8192  # bytes of a line that are held back and, if damaged, divided anew; a longer line is decoded as it comes
+    LONGEST = (
+        8192  # bytes of a line that are held back and, if damaged, divided anew; a longer line is decoded as it comes
+    )
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
@@ -217,7 +222,9 @@ def _character(unit: bytes, encoding: str) -> tuple[str, float] | None:
         text = unit.decode(encoding)
     except UnicodeDecodeError:
         return None
-    one = len(text) == 1 or len(unit) == 2 and not unit.isascii() and unit[0] > 0x7F  # HKSCS has letters with a combining mark
+    one = len(text) == 1 or (
+        len(unit) == 2 and not unit.isascii() and unit[0] > 0x7F
+    )  # HKSCS has letters with a combining mark
     return (text, _cost(text)) if one else None
 
 

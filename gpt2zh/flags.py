@@ -1,126 +1,16 @@
-"""Every flag of every script, declared, explained and checked in one place.
+"""Every flag of every script, declared and explained in one place.
 
-In: a command line. Out: a namespace whose values are in range. `--help` gives Chinese / English, unit and default.
-Refuses: every problem of the command line, all in one message. Names are never abbreviated; the ancestor
-GPT2-Chinese's names and meanings are kept, and what it had no use for is accepted and said to do nothing.
+In: a command line. Out: a namespace whose values are in range. `--help` gives Chinese / English, unit and default. The
+ancestor GPT2-Chinese's names and meanings are kept, and what it had no use for is accepted and said to do nothing.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from gpt2zh.errors import UserError, UserErrors, bilingual
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a number may be; the words stand in the message."""
-
-    holds: Callable[[float], bool]
-    zh: str
-    en: str
-
-
-MOST = 10**9  # no count, size or length of a real run comes near
-
-POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
-NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
-SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
-BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
-LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
-
-
-class Flags:
-    """A command line under construction: groups of flags, their ranges, and the flags without effect."""
-
-    def __init__(self, zh: str, en: str) -> None:
-        self.parser = _Parser(
-            description=bilingual(zh, en), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        self.target: argparse._ArgumentGroup = self.parser
-        self.ranges: dict[str, Range] = {}
-        self.dead: dict[str, str] = {}
-
-    def group(self, zh: str, en: str) -> None:
-        """Start a titled group; the flags added from here on stand in it."""
-        self.target = self.parser.add_argument_group(bilingual(zh, en))
-
-    def add(
-        self,
-        name: str,
-        default: str | int | float | Path | None,
-        zh: str,
-        en: str,
-        *,
-        allowed: Range | None = None,
-        choices: Sequence[str] | None = None,
-        kind: type | None = None,
-        aliases: Sequence[str] = (),
-        shown_default: str | None = None,
-    ) -> None:
-        """A flag with a value. `kind` is its type where the default is None; `shown_default` says what None becomes."""
-        shown = shown_default if shown_default is not None else (str(default) or "''")
-        action = self.target.add_argument(
-            name,
-            *aliases,
-            default=default,
-            type=kind or (Path if isinstance(default, Path) else type(default)),
-            choices=choices,
-            metavar=None if choices else _metavar(kind or type(default)),
-            help=f"{bilingual(zh, en)} ({shown})".replace("%", "%%"),
-        )
-        if allowed is not None:
-            self.ranges[action.dest] = allowed
-
-    def switch(self, name: str, zh: str, en: str) -> None:
-        """A flag that is off unless given."""
-        self.target.add_argument(name, action="store_true", help=bilingual(zh, en).replace("%", "%%"))
-
-    def without_effect(self, name: str, reason_zh: str, reason_en: str, *, takes_value: bool) -> None:
-        """Accept a flag of the ancestor's that changes nothing here; using it is answered by a line that says so."""
-        self.dead[name.removeprefix("--")] = bilingual(
-            f"{name} 已不起作用：{reason_zh}", f"{name} has no effect: {reason_en}"
-        )
-        text = bilingual(f"（不起作用）{reason_zh}", f"(no effect) {reason_en}")
-        if takes_value:
-            self.target.add_argument(name, default=None, metavar="…", help=text)
-        else:
-            self.target.add_argument(name, action="store_true", help=text)
-
-    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse and check. Raises UserErrors with every value out of its range."""
-        flags = self.parser.parse_args(argv)
-        problems = [
-            (f"--{dest} 里有不是文字的字节", f"--{dest} has bytes that are no text")
-            for dest, value in vars(flags).items()
-            if any("\ud800" <= character <= "\udfff" for character in str(value))
-        ]
-        for dest, allowed in self.ranges.items():
-            value = getattr(flags, dest)
-            if value is not None and not allowed.holds(value):
-                problems.append((f"--{dest} {value}：应{allowed.zh}", f"--{dest} {value}: must be {allowed.en}"))
-        if problems:
-            raise UserErrors(problems)
-        for dest, note in self.dead.items():
-            if getattr(flags, dest):
-                print(note)
-        return flags
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose faults are UserErrors, like all the others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(
-            f"命令行有误：{message}。运行 {self.prog} --help 看全部参数。",
-            f"command line: {message}. {self.prog} --help shows all flags.",
-        )
-
-
-def _metavar(kind: type) -> str:
-    return "PATH" if issubclass(kind, Path) else {int: "N", float: "X"}.get(kind, "TEXT")
+from gpt2zh.command_line import BELOW_HALF, LENGTH, NOT_NEGATIVE, POSITIVE, SHARE, Flags
+from gpt2zh.errors import UserError, UserErrors
 
 
 def _add_device(flags: Flags) -> None:
@@ -414,19 +304,63 @@ def make_vocab_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "exactly this many lines, control tokens included; filled up with [unusedN]",
         kind=int,
         allowed=POSITIVE,
-        shown_default="word：至多 50000；char：全部 / word: at most 50000; char: all",
+        shown_default="word：至多 50000；char：全部；bpe、unigram：32000 / word: at most 50000; char: all; bpe, unigram: 32000",
     )
-    flags.add("--type", "word", "词（word）或字（char）", "words or characters", choices=["word", "char"])
+    flags.add(
+        "--type",
+        "word",
+        "词、字，或子词（bpe、unigram）",
+        "words, characters, or subwords (bpe, unigram)",
+        choices=["word", "char", "bpe", "unigram"],
+    )
     flags.add("--segmenter", "thulac", "用什么分词", "word segmenter", choices=["thulac", "jieba"])
+    flags.add(
+        "--character_coverage",
+        0.9999,
+        "bpe、unigram：单字覆盖语料的比例，其余的字按 UTF-8 字节编码",
+        "bpe, unigram: share of the corpus whose characters are entries; the others are UTF-8 bytes",
+        allowed=SHARE,
+    )
+    flags.add(
+        "--sample_characters",
+        20_000_000,
+        "bpe、unigram：最多从多少字里学",
+        "bpe, unigram: characters to learn from, at most",
+        allowed=POSITIVE,
+    )
+    flags.add(
+        "--special_tokens",
+        "",
+        '自己的特殊词元，逗号分隔，如 "[标题],[结束]"；在文中不会被切开',
+        'special tokens of your own, as in "[标题],[结束]"; never split in a text',
+    )
+    flags.add(
+        "--patch_vocab",
+        None,
+        "不造新词表：把语料里有而这份词表没有的字放进它的 [unusedN] 空位，已有的编号不动",
+        "no new vocabulary: put the characters that this one lacks into its [unusedN] slots; no id moves",
+        kind=Path,
+        shown_default="无 / none",
+    )
     flags.switch(
         "--verbatim",
         "字级：大小写与空格都保留（英文剧本、代码）",
         "characters: keep case and blanks (English plays, code)",
     )
     parsed = flags.parse(argv)
+    parsed.special_tokens = [token.strip() for token in re.split("[,，]", parsed.special_tokens) if token.strip()]
+    problems = [
+        (f"--special_tokens {token}：应写成 [名字]，名字里没有空白和括号", f"--special_tokens {token}: write [name]")
+        for token in parsed.special_tokens
+        if not re.fullmatch(r"\[[^\[\]\s]+\]", token)
+    ]
     if parsed.verbatim and parsed.type != "char":
-        raise UserError(
-            f"--verbatim 只用于 --type char，给的是 --type {parsed.type}。",
-            f"--verbatim goes with --type char, not --type {parsed.type}.",
+        problems.append(
+            (
+                f"--verbatim 只用于 --type char，给的是 --type {parsed.type}",
+                f"--verbatim goes with --type char, not --type {parsed.type}",
+            )
         )
+    if problems:
+        raise UserErrors(problems)
     return parsed

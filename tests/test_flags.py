@@ -17,7 +17,7 @@ ANCESTOR = {
 OURS = {
     "train_flags": "val_ratio weight_decay seed precision",
     "generate_flags": "seed precision",
-    "make_vocab_flags": "type segmenter verbatim",
+    "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
 }
 ANCESTOR_DEFAULTS = {

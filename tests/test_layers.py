@@ -11,20 +11,20 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files", "workers"},
-    1: {"flags", "duplicates", "encodings", "json_stream", "corpus", "runlog"}
+    1: {"flags", "command_line", "duplicates", "chapters", "encodings", "json_stream", "corpus", "runlog"}
     | {"vocabulary", "pipelines", "character_table", "tokenizer", "loading", "words"}
     | {"thulac_decoder", "thulac_model", "sentencepiece_model", "subwords"},
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
-    ("files", "errors"), ("corpus", "encodings"), ("corpus", "json_stream"),
+    ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("pipelines", "vocabulary"),
     ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
     ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
     ("loading", "sentencepiece_model"), ("sentencepiece_model", "pipelines"), ("sentencepiece_model", "vocabulary"),
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
-    ("words", "thulac_decoder"), ("thulac_decoder", "thulac_model"),
+    ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
     ("evaluation", "device"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
@@ -79,7 +79,7 @@ def test_no_script_imports_a_script(path: Path) -> None:
     ("word", "owner"),
     [
         (r"\.cuda\b|DataParallel\(", "device.py"),
-        (r"\.add_argument\(", "flags.py"),
+        (r"\.add_argument\(", "command_line.py"),
         (r"sys\.exit\(", "errors.py"),
         (r"\"\[(SEP|CLS|MASK)\]\"", "vocabulary.py"),
     ],

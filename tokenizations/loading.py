@@ -1,4 +1,4 @@
-"""Files -> Tokenizer: vocabulary files, GPT-2's pair of files, a model folder's tokenizer.json.
+"""Files -> Tokenizer: vocabulary files, tokenizer.json, sentencepiece's .model, GPT-2's pair of files, a model folder.
 
 In: paths. Out: a `Tokenizer`.
 Refuses: a word vocabulary read as characters and the reverse; files that are no pair; a folder without tokenizer;
@@ -12,16 +12,35 @@ import tokenizers
 from gpt2zh.errors import UserError
 from gpt2zh.files import parse_json, read_json_object, read_text, require_file, require_model_folder
 from tokenizations.pipelines import build_bytes, build_characters, build_verbatim, build_words, keep_whole
+from tokenizations.sentencepiece_model import build_sentencepiece
 from tokenizations.tokenizer import TOKENIZER_FILE, Tokenizer
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE, first_word, read_vocabulary, special_tokens
 
 
 def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
-    """A tokenizer from a vocabulary file.
+    """A tokenizer from a file or folder that a user names.
+
+        *.txt         vocabulary, one entry a line (and any other suffix)
+        *.json        tokenizer.json, as make_vocab.py --type bpe | unigram writes it
+        *.model       sentencepiece
+        a folder      with tokenizer.json, or with GPT-2's vocab.json and merges.txt
 
     Args:
-        segment: the file's entries are words, not characters.
+        segment: the entries of a text file are words, not characters.
     """
+    if path.is_dir():
+        own = load_model_tokenizer(path)
+        return own or load_bytes(path / "vocab.json", path / "merges.txt")
+    if path.suffix == ".json":
+        return load_tokenizer_json(path)
+    if path.suffix == ".model":
+        require_file(path)
+        return Tokenizer(build_sentencepiece(path), path)
+    return load_vocabulary(path, segment)
+
+
+def load_vocabulary(path: Path, segment: bool) -> Tokenizer:
+    """A tokenizer from a vocabulary file, one entry a line."""
     entries = read_vocabulary(path)
     word = first_word(entries)
     if segment and word is None:
@@ -41,7 +60,12 @@ def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
 
 
 def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
-    """A tokenizer from GPT-2's encoder.json (token -> id) and vocab.bpe (merges); missing control tokens are appended."""
+    """A tokenizer from GPT-2's encoder.json (token -> id) and vocab.bpe (merges); missing control tokens are appended.
+
+    As in the ancestor, `encoder_json` may be a sentencepiece .model; `vocab_bpe` is not read then.
+    """
+    if encoder_json.suffix == ".model":
+        return load_tokenizer(encoder_json)
     vocabulary = {token: id_ for token, id_ in read_json_object(encoder_json).items() if isinstance(id_, int)}
     rows = [line.split(" ") for line in read_text(vocab_bpe).split("\n") if line and not line.startswith("#version")]
     merges = [(row[0], row[1]) for row in rows if len(row) == 2]
@@ -66,9 +90,11 @@ def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
 def load_model_tokenizer(folder: Path) -> Tokenizer | None:
     """The tokenizer inside a model folder; None where an old folder has none."""
     path = folder / TOKENIZER_FILE
-    if not path.exists():
-        return None
-    require_file(path)
+    return load_tokenizer_json(path) if path.exists() else None
+
+
+def load_tokenizer_json(path: Path) -> Tokenizer:
+    """A tokenizer from a tokenizer.json of this toolkit."""
     text = read_text(path)
     parse_json(text, path)
     try:

@@ -52,7 +52,9 @@ def build_sentencepiece(path: Path) -> Tokenizer:
         steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), " ")]
     pipeline.normalizer = normalizers.Sequence(steps)
     # The names of control pieces and bytes, typed in a text, are text: their first character stands alone.
-    typed = [name for name, _, type_ in pieces if type_ == CONTROL] + [token for token in CONTROL_TOKENS if token in names]
+    typed = [name for name, _, type_ in pieces if type_ == CONTROL] + [
+        token for token in CONTROL_TOKENS if token in names
+    ]
     alone = "|".join([*(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in typed), "<(?=0x[0-9A-F]{2}>)"])
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -92,7 +94,8 @@ def _read(path: Path) -> tuple[list[tuple[str, float, int]], int, bytes, bool, b
         pieces = []
     if not pieces or kind not in (UNIGRAM, BPE):
         raise UserError(
-            f"{path} 不是 sentencepiece 的 unigram 或 bpe 模型文件。", f"{path} is no sentencepiece model of type unigram or bpe."
+            f"{path} 不是 sentencepiece 的 unigram 或 bpe 模型文件。",
+            f"{path} is no sentencepiece model of type unigram or bpe.",
         )
     return pieces, kind, charsmap, dummy_prefix, one_blank
 
@@ -118,7 +121,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield key >> 3, varint()
             continue
         size = {1: 8, 5: 4}.get(key & 7) or (varint() if key & 7 == 2 else 0)
-        if not size and key & 7 != 2 or position + size > len(data):
+        if (not size and key & 7 != 2) or position + size > len(data):
             raise ValueError(f"wire type {key & 7} at byte {position}")
         yield key >> 3, data[position : position + size]
         position += size

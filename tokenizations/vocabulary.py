@@ -22,7 +22,7 @@ CONTROL_TOKENS = (PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START)
 SPACE = "[SPACE]"
 NAMED = {*CONTROL_TOKENS, SPACE}
 UNUSED = re.compile(r"\[unused\d+\]")
-SPECIAL = re.compile(r"\[[^\[\]\s]{2,}\]")
+SPECIAL = re.compile(r"\[[^\[\]\s]+\]")
 CONTINUATION = "##"
 WORD = re.compile("[\u4e00-\u9fff\u3400-\u4dbf]{2}")  # an entry with two Han characters in a row is a word
 

@@ -4,9 +4,13 @@ In: lines of normalised text. Out: the words of each (thulac folds runs of blank
 Refuses: a segmenter that is not installed.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 
 from gpt2zh.errors import UserError
+from tokenizations.pipelines import build_words
+from tokenizations.vocabulary import CONTROL_TOKENS
 
 SEGMENTERS = ("thulac", "jieba")
 
@@ -26,3 +30,19 @@ def load_segmenter(name: str) -> Callable[[list[str]], list[list[str]]]:
         raise UserError(
             f"没有安装 {name}。请运行 pip install {name}。", f"{name} is not installed. Run pip install {name}."
         ) from None
+
+
+def start_counting(segmenter: str) -> None:
+    """Load the segmenter and the tokenizer's own rules, once a process."""
+    global cut, pipeline
+    cut, pipeline = load_segmenter(segmenter), build_words(CONTROL_TOKENS)
+
+
+def count_words(lines: list[str]) -> tuple[int, Counter[str]]:
+    """Number of characters, and the words, split further where the tokenizer always splits (punctuation, digits)."""
+    words = Counter(chain.from_iterable(cut([pipeline.normalizer.normalize_str(line) for line in lines])))
+    counts: Counter[str] = Counter()
+    for word, n in words.items():
+        for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word):
+            counts[piece] += n
+    return sum(map(len, lines)) + len(lines), counts

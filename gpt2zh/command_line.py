@@ -1,0 +1,122 @@
+"""A command line under construction: flags with help in two languages, ranges, and every problem in one message.
+
+In: declarations, then a command line. Out: a namespace whose values are in range. Refuses: names that are none (never
+abbreviated), values out of range, text that is none; all of them at once.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gpt2zh.errors import UserError, UserErrors, bilingual
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be; the words stand in the message."""
+
+    holds: Callable[[float], bool]
+    zh: str
+    en: str
+
+
+MOST = 10**9  # no count, size or length of a real run comes near
+
+POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
+NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
+SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
+BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
+LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
+
+
+class Flags:
+    """A command line under construction: groups of flags, their ranges, and the flags without effect."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        self.parser = _Parser(
+            description=bilingual(zh, en), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.target: argparse._ArgumentGroup = self.parser
+        self.ranges: dict[str, Range] = {}
+        self.dead: dict[str, str] = {}
+
+    def group(self, zh: str, en: str) -> None:
+        """Start a titled group; the flags added from here on stand in it."""
+        self.target = self.parser.add_argument_group(bilingual(zh, en))
+
+    def add(
+        self,
+        name: str,
+        default: str | int | float | Path | None,
+        zh: str,
+        en: str,
+        *,
+        allowed: Range | None = None,
+        choices: Sequence[str] | None = None,
+        kind: type | None = None,
+        aliases: Sequence[str] = (),
+        shown_default: str | None = None,
+    ) -> None:
+        """A flag with a value. `kind` is its type where the default is None; `shown_default` says what None becomes."""
+        shown = shown_default if shown_default is not None else (str(default) or "''")
+        action = self.target.add_argument(
+            name,
+            *aliases,
+            default=default,
+            type=kind or (Path if isinstance(default, Path) else type(default)),
+            choices=choices,
+            metavar=None if choices else _metavar(kind or type(default)),
+            help=f"{bilingual(zh, en)} ({shown})".replace("%", "%%"),
+        )
+        if allowed is not None:
+            self.ranges[action.dest] = allowed
+
+    def switch(self, name: str, zh: str, en: str) -> None:
+        """A flag that is off unless given."""
+        self.target.add_argument(name, action="store_true", help=bilingual(zh, en).replace("%", "%%"))
+
+    def without_effect(self, name: str, reason_zh: str, reason_en: str, *, takes_value: bool) -> None:
+        """Accept a flag of the ancestor's that changes nothing here; using it is answered by a line that says so."""
+        self.dead[name.removeprefix("--")] = bilingual(
+            f"{name} 已不起作用：{reason_zh}", f"{name} has no effect: {reason_en}"
+        )
+        text = bilingual(f"（不起作用）{reason_zh}", f"(no effect) {reason_en}")
+        if takes_value:
+            self.target.add_argument(name, default=None, metavar="…", help=text)
+        else:
+            self.target.add_argument(name, action="store_true", help=text)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse and check. Raises UserErrors with every value out of its range."""
+        flags = self.parser.parse_args(argv)
+        problems = [
+            (f"--{dest} 里有不是文字的字节", f"--{dest} has bytes that are no text")
+            for dest, value in vars(flags).items()
+            if any("\ud800" <= character <= "\udfff" for character in str(value))
+        ]
+        for dest, allowed in self.ranges.items():
+            value = getattr(flags, dest)
+            if value is not None and not allowed.holds(value):
+                problems.append((f"--{dest} {value}：应{allowed.zh}", f"--{dest} {value}: must be {allowed.en}"))
+        if problems:
+            raise UserErrors(problems)
+        for dest, note in self.dead.items():
+            if getattr(flags, dest):
+                print(note)
+        return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose faults are UserErrors, like all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(
+            f"命令行有误：{message}。运行 {self.prog} --help 看全部参数。",
+            f"command line: {message}. {self.prog} --help shows all flags.",
+        )
+
+
+def _metavar(kind: type) -> str:
+    return "PATH" if issubclass(kind, Path) else {int: "N", float: "X"}.get(kind, "TEXT")
