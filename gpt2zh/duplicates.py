@@ -10,8 +10,8 @@ count). Four characters, because 200,000 characters of a Chinese author share at
 
 Similarity is estimated from MinHash signatures of 128 bytes (rensa's 128 slots, one byte of each): standard error 0.035
 at 0.8. A document costs 140 bytes, a short one 8, and one that shares a band with another 200 more (400 below a
-threshold of 0.8) while `find` runs: 3 million documents, a tenth of them copies, take 0.66 GB. While its signature is made, a document takes 30
-bytes a character. A paragraph costs 8 bytes, a repeated one 100.
+threshold of 0.8) while `find` runs: 3 million documents, a tenth of them copies, take 0.66 GB. While its signature is
+made, a document takes 30 bytes a character. A paragraph costs 8 bytes, a repeated one 100.
 """
 
 import functools
