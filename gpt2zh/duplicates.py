@@ -4,14 +4,14 @@ In: documents or paragraphs, streamed in order. Out: for each later copy, the ea
 Refuses: a threshold outside 0.5 .. 1; a Python without rensa.
 
 Two documents are alike as their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation and case do not
-count). Four characters, because two different Chinese novels share less than 3 % of their 4-grams, two halves of
-Shakespeare about half, and every changed character spoils only four: a copy with 2 % of its characters changed scores
-0.85, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is no duplicate.
+count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their 4-grams with his next
+200,000, those of Shakespeare half, and a changed character spoils only four: a copy with 2 % of its characters changed is
+0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is no duplicate.
 
 Similarity is estimated from MinHash signatures of 128 bytes (rensa's 128 slots, one byte of each): standard error 0.035
 at 0.8. A document costs 140 bytes, a short one 8, and one that shares a band with another 200 more (400 below a
-threshold of 0.8) while `find` runs: 3 million documents, a tenth of them copies, take 0.66 GB. While its signature is made, a document takes 30
-bytes a character. A paragraph costs 8 bytes, a repeated one 100.
+threshold of 0.8) while `find` runs: 3 million documents, a tenth of them copies, take 0.66 GB. While its signature is
+made, a document takes 30 bytes a character. A paragraph costs 8 bytes, a repeated one 100.
 """
 
 import functools
