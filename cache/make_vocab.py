@@ -11,7 +11,7 @@ that an unknown word is read as its characters and not as [UNK]. --patch_vocab p
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent
@@ -23,7 +23,7 @@ from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import write_text
 from gpt2zh.flags import make_vocab_flags
-from gpt2zh.workers import n_cores, ordered_map
+from gpt2zh.workers import batches, n_cores, ordered_map
 from tokenizations.character_table import CharacterTable
 from tokenizations.loading import load_tokenizer
 from tokenizations.pipelines import build_characters, build_verbatim
@@ -91,25 +91,11 @@ def by_frequency(counts: Counter[str]) -> list[str]:
     return [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def batches(texts: Iterator[str], characters: int) -> Iterator[list[str]]:
-    """`texts` in order, in groups of at least `characters` characters each but the last."""
-    group: list[str] = []
-    size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= characters:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
 def counted(corpus: Corpus, table: CharacterTable) -> tuple[Counter[str], Counter[str]]:
     """Characters that stand alone and words, over the whole corpus."""
     characters: Counter[str] = Counter()
     words: Counter[str] = Counter()
-    for batch in batches(tqdm(corpus, desc="char", unit="doc", unit_scale=True), BATCH):
+    for batch in batches(tqdm(corpus, desc="char", unit="doc", unit_scale=True), len, BATCH):
         of_batch = table.count(batch)
         characters += of_batch[0]
         words += of_batch[1]
@@ -142,7 +128,7 @@ def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -
     """The blank, the most frequent words, and all single characters; with the control tokens at most `size`."""
     words: Counter[str] = Counter()
     load_segmenter(segmenter)  # a missing package is found here, not in a worker
-    chunks = batches((line for document in corpus for line in document.split("\n")), CHUNK)
+    chunks = batches((line for document in corpus for line in document.split("\n")), len, CHUNK)
     n_workers = min(n_cores(), 1 + n_characters // CHUNK)
     with tqdm(total=n_characters, desc=segmenter, unit="char", unit_scale=True) as bar:
         for n_read, counts in ordered_map(count_words, chunks, n_workers, start_counting, (segmenter,)):
@@ -172,7 +158,7 @@ def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[
     entries = read_vocabulary(path)
     tokenizer = load_tokenizer(path, segment=first_word(entries) is not None)
     missing: Counter[str] = Counter()
-    for batch in batches(tqdm(corpus, desc="read", unit="doc", unit_scale=True), BATCH):
+    for batch in batches(tqdm(corpus, desc="read", unit="doc", unit_scale=True), len, BATCH):
         missing += tokenizer.missing_characters(batch)
     splits = build_characters(CONTROL_TOKENS)
     new = list(special)

@@ -28,6 +28,7 @@ POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 
 NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
 SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
+SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")
 LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
 
 
@@ -72,6 +73,10 @@ class Flags:
         )
         if allowed is not None:
             self.ranges[action.dest] = allowed
+
+    def inputs(self, name: str, zh: str, en: str) -> None:
+        """One or more values without a name in front."""
+        self.target.add_argument(name, nargs="+", metavar="INPUT", help=bilingual(zh, en))
 
     def switch(self, name: str, zh: str, en: str) -> None:
         """A flag that is off unless given."""

@@ -2,7 +2,7 @@
 
     train.json           list of strings (one a chapter), list of {"text": …} or {"content": …}, or one of these
     *.jsonl              one of these a line
-    *.txt *.md *.html    one document a file; above 64 M characters several, parted at a line's end
+    *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end
     *.gz                 any of these, compressed
     *.parquet            one document a row, in the column text or content (needs pyarrow)
     a folder             all of these in it, in the order of their names
@@ -15,7 +15,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ TEXT_SUFFIXES = (".txt", ".md", ".html", ".htm")
 SUFFIXES = (".json", ".jsonl", *TEXT_SUFFIXES, ".parquet")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 CHUNK = 1 << 20  # bytes read at a time; the first of them decide the encoding
-LONGEST_PART = 64 << 20  # characters of a text file that are one document
+LONGEST_PART = 16 << 20  # characters of a text file that are one document
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Corpus:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = {file: _state(file) for file in corpus_files(path)}
+        self.files = {file: file_state(file) for file in corpus_files(path)}
         self.read: list[FileRead] = []
         self.n_empty = 0
 
@@ -116,23 +116,30 @@ def corpus_sha256(path: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
     """Size and time of change, which tell whether a file was written to."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
 
 
-def read_file(path: Path, read: list[FileRead], state: tuple[int, int]) -> Iterator[str]:
-    """The documents of one file, by its suffix; appends to `read` what reading it showed."""
+def read_file(
+    path: Path, read: list[FileRead], state: tuple[int, int], advance: Callable[[int], object] = lambda n_bytes: None
+) -> Iterator[str]:
+    """The documents of one file, by its suffix; appends to `read` what reading it showed.
+
+    Args:
+        state: `file_state` of the file as the caller knows it.
+        advance: called with the number of bytes that were read, now and then.
+    """
     suffix = suffix_of(path)
     if suffix == ".parquet":
         yield from _rows(path)
         read.append(FileRead(path, "utf-8", 0))
     else:
-        text = TextFile(path)
+        text = TextFile(path, advance)
         yield from {".json": _values, ".jsonl": _lines}.get(suffix, _parts)(text)
         read.append(FileRead(path, text.encoding, text.n_broken))
-    if state != (now := _state(path)):
+    if state != (now := file_state(path)):
         raise UserError(
             f"{path} 在读取时被改动了（{state[0]} -> {now[0]} 字节）。请等它写完再运行。",
             f"{path} changed while it was read ({state[0]} -> {now[0]} bytes). Run again when it is complete.",
@@ -142,22 +149,26 @@ def read_file(path: Path, read: list[FileRead], state: tuple[int, int]) -> Itera
 class TextFile:
     """The decoded text of a file in chunks; compressed files are unpacked. A byte-order mark is left out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, advance: Callable[[int], object]) -> None:
         self.path = path
+        self.advance = advance
         self.encoding = "utf-8"
         self.n_broken = 0
 
     def __iter__(self) -> Iterator[str]:
-        with gzip.open(self.path) if self.path.name.lower().endswith(".gz") else self.path.open("rb") as file:
+        packed = self.path.name.lower().endswith(".gz")
+        with self.path.open("rb") as on_disk, gzip.open(on_disk) if packed else on_disk as file:
             try:
                 chunk = file.read(CHUNK)
                 self.encoding = self._detect(chunk)
                 decoder = Decoder(self.encoding)
-                first = True
+                first, n_read = True, 0
                 while chunk:
                     text = decoder.decode(chunk)
                     yield text.removeprefix("\ufeff") if first else text
                     first = first and not text
+                    self.advance(on_disk.tell() - n_read)
+                    n_read = on_disk.tell()
                     chunk = file.read(CHUNK)
                 yield decoder.decode(b"", final=True)
                 self.n_broken = decoder.n_broken

@@ -1,6 +1,6 @@
 """Documents and paragraphs that a corpus holds twice: which to drop.
 
-In: documents or paragraphs, streamed in order. Out: for each later copy, the earlier one that is kept; `is_repeat`.
+In: documents or paragraphs, streamed in order. Out: for each later copy, the earlier one that is kept; the paragraphs that were not there before.
 Refuses: a threshold outside 0.5 .. 1; a Python without rensa.
 
 Two documents are alike as their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation and case do not
@@ -16,9 +16,10 @@ made, a document takes 30 bytes a character. A paragraph costs 8 bytes, a repeat
 
 import functools
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -127,13 +128,17 @@ class DuplicateFinder:
             self._slots += signature[8:]
         self._hashes += signature[:8]
 
+    def hashes(self) -> np.ndarray:
+        """The text hash of every document, (n,), uint64."""
+        return np.frombuffer(self._hashes, np.uint64)
+
     def find(self) -> dict[int, Duplicate]:
         """The documents to drop, in order, each with a kept earlier document that it repeats.
 
         A document is dropped if a kept earlier one has the same text or, by the signatures, at least the threshold's
         similarity; the most similar is named, of equals the first.
         """
-        first = _first_equal(np.frombuffer(self._hashes, np.uint64))
+        first = _first_equal(self.hashes())
         near = self._near(first)
         found = {}
         for number in sorted({*near, *np.flatnonzero(first != np.arange(len(first))).tolist()}):
@@ -216,34 +221,47 @@ class _KeptRows:
 class ParagraphCounter:
     """Which paragraphs occur again: site advertisements, repeated notices, doubled stories.
 
-    A first pass counts every paragraph with `add`; `second_pass` gives the function to ask in the same order.
+    A first pass counts the paragraphs of every document with `add`; `second_pass` gives the function to ask in the same
+    order. The first occurrence is kept. A paragraph shorter than `min_characters` repeats by nature ("他笑了。"): it goes only
+    if it, too, was there before and stands among longer repeats, as the dialogue of a doubled story does.
     """
 
     def __init__(self, min_characters: int = 40) -> None:
-        self.min_characters = min_characters  # shorter ones repeat by nature: "他笑了。"
+        self.min_characters = min_characters
         self._hashes = array("Q")
 
-    def add(self, paragraph: str) -> None:
-        """Count a paragraph; blanks at its ends do not matter."""
-        if len(stripped := paragraph.strip()) >= self.min_characters:
-            self._hashes.append(_number(stripped))
+    def add(self, paragraphs: Sequence[str]) -> None:
+        """Count the paragraphs of a document; blanks at their ends do not matter."""
+        self._hashes.extend(_number(stripped) for paragraph in paragraphs if (stripped := paragraph.strip()))
 
-    def second_pass(self) -> Callable[[str], bool]:
-        """Return `is_repeat(paragraph)`: true from the second time on that it is asked about the same paragraph."""
+    def second_pass(self) -> Callable[[Sequence[str]], list[str]]:
+        """Return `kept(paragraphs)`: those of a document that were in none before it."""
         hashes = np.sort(np.frombuffer(self._hashes, np.uint64))
         unseen = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
         seen: set[int] = set()
 
-        def is_repeat(paragraph: str) -> bool:
-            if len(stripped := paragraph.strip()) < self.min_characters:
-                return False
-            if (number := _number(stripped)) in unseen:
+        def was_seen(paragraph: str) -> bool:
+            number = _number(paragraph)
+            if number in unseen:
                 unseen.remove(number)
                 seen.add(number)
                 return False
             return number in seen
 
-        return is_repeat
+        def kept(paragraphs: Sequence[str]) -> list[str]:
+            stripped = [paragraph.strip() for paragraph in paragraphs]
+            again = [bool(paragraph) and was_seen(paragraph) for paragraph in stripped]
+            is_long = [len(paragraph) >= self.min_characters for paragraph in stripped]
+            goes = [repeated and long for repeated, long in zip(again, is_long)]
+            repeats = [place for place, going in enumerate(goes) if going]
+            for start, end in pairwise(repeats):  # short ones between two repeats
+                if not any(is_long[start + 1 : end]):
+                    goes[start + 1 : end] = [repeated or not text for repeated, text in zip(again, stripped)][
+                        start + 1 : end
+                    ]
+            return [paragraph for paragraph, going in zip(paragraphs, goes) if not going]
+
+        return kept
 
 
 def _number(text: str) -> int:

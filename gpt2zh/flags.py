@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2zh.command_line import BELOW_HALF, LENGTH, NOT_NEGATIVE, POSITIVE, SHARE, Flags
+from gpt2zh.command_line import BELOW_HALF, LENGTH, NOT_NEGATIVE, POSITIVE, SHARE, SIMILARITY, Flags
 from gpt2zh.errors import UserError, UserErrors
 
 
@@ -363,4 +363,89 @@ def make_vocab_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     if problems:
         raise UserErrors(problems)
+    return parsed
+
+
+def prepare_data_flags(
+    rules: Sequence[str], conversions: Sequence[str], argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Flags of prepare_data.py. `rules` and `conversions` are the names that there are."""
+    flags = Flags(
+        "把任何编码、任何格式的小说整理成语料：清洗、分章、去重，并写一份报告。",
+        "Novels in any encoding and format into a corpus: cleaned, cut into chapters, without duplicates, with a report.",
+    )
+    flags.inputs(
+        "inputs",
+        "文件、文件夹（.txt .md .html .json .jsonl .parquet，可带 .gz），或 hf:用户/数据集[:配置]",
+        "files, folders (.txt .md .html .json .jsonl .parquet, also .gz), or hf:owner/data-set[:configuration]",
+    )
+    flags.add(
+        "--output",
+        Path("data/train.json"),
+        "写到哪里；.json 是一个列表，.jsonl 每行一篇（大语料用）",
+        "file to write; .json is one list, .jsonl one document a line (for large corpora)",
+    )
+    flags.add(
+        "--report", None, "清洗报告（Markdown）", "the report (Markdown)", kind=Path, shown_default="<output>_report.md"
+    )
+    flags.add(
+        "--skip_rules",
+        "",
+        f"不用的清洗规则，逗号分隔；有：{' '.join(rules)}",
+        "cleaning rules to leave out, with commas between; the names are those above",
+    )
+    flags.add(
+        "--split_chapters",
+        "auto",
+        "按章切成篇；auto：只切 .txt .md .html，json 等已是一篇一条的不切",
+        "cut into chapters; auto: only .txt .md .html, as entries of json are documents already",
+        choices=["auto", "always", "never"],
+    )
+    flags.add(
+        "--convert",
+        "none",
+        "简繁转换（OpenCC）：t2s 繁到简，s2t 简到繁 ……",
+        "simplified / traditional (OpenCC): t2s to simplified, s2t to traditional ...",
+        choices=conversions,
+    )
+    flags.add(
+        "--near_duplicates",
+        None,
+        "相似到多少算重复（0.5–1）；0 表示只去完全相同的",
+        "similarity that makes a duplicate (0.5-1); 0: equal documents only",
+        kind=float,
+        allowed=SIMILARITY,
+        shown_default="0.8，没有装 rensa 时 0 / 0.8, without rensa 0",
+    )
+    flags.switch("--keep_duplicates", "重复的文章也留下", "keep duplicates too")
+    flags.add(
+        "--paragraph_length",
+        40,
+        "不短于此的重复段落只留第一次，单位：字；0 表示不管段落",
+        "repeated paragraphs of at least so many characters are kept once; 0 leaves paragraphs alone",
+        allowed=NOT_NEGATIVE,
+    )
+    flags.add(
+        "--min_length",
+        0,
+        "清洗后短于此的篇不收，单位：字",
+        "leave out documents that are shorter when cleaned; characters",
+        allowed=NOT_NEGATIVE,
+    )
+    flags.add(
+        "--val_ratio",
+        0.0,
+        "另写一份验证集 <output>_val，按整篇划分（train.py 自己也会留）",
+        "share for a validation file <output>_val, whole documents (train.py holds out its own)",
+        allowed=BELOW_HALF,
+    )
+    parsed = flags.parse(argv)
+    skipped = [name.strip() for name in re.split("[,，]", parsed.skip_rules) if name.strip()]
+    unknown = [name for name in skipped if name not in rules]
+    if unknown:
+        raise UserError(
+            f"--skip_rules 里没有这样的规则：{' '.join(unknown)}。有：{' '.join(rules)}。",
+            f"--skip_rules: no such rules: {' '.join(unknown)}. There are: {' '.join(rules)}.",
+        )
+    parsed.rules = [name for name in rules if name not in skipped]
     return parsed

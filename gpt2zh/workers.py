@@ -56,3 +56,17 @@ def ordered_map(
 def _start(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's own threads would fight with the other workers
     start(*arguments)
+
+
+def batches(items: Iterable[Item], size: Callable[[Item], int], least: int) -> Iterator[list[Item]]:
+    """`items` in order, in groups whose sizes sum to at least `least`, but for the last."""
+    group: list[Item] = []
+    held = 0
+    for item in items:
+        group.append(item)
+        held += size(item)
+        if held >= least:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group

@@ -1,0 +1,66 @@
+"""Documents -> train.json (a list of strings, one a line) or JSONL ({"text": …} a line), as the suffix says.
+
+In: a path and documents, one at a time. Out: the file, whole or not at all. And pieces of text held on disk in between.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+
+from gpt2zh.files import new_file
+
+
+class CorpusWriter:
+    """Write documents one by one; use it as a context manager. Nothing takes the place of `path` unless it ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.as_lines = path.suffix.lower() == ".jsonl"
+        self.n_written = 0
+        self._new_file = new_file(path)
+
+    def __enter__(self) -> "CorpusWriter":
+        self.file = self._new_file.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self.as_lines:
+            self.file.write(b"\n]\n" if self.n_written else b"[]\n")
+        self._new_file.__exit__(kind, error, trace)
+
+    def write(self, document: str) -> None:
+        """Append a document."""
+        if self.as_lines:
+            text = json.dumps({"text": document}, ensure_ascii=False) + "\n"
+        else:
+            text = (",\n" if self.n_written else "[\n") + json.dumps(document, ensure_ascii=False)
+        self.file.write(text.encode())
+        self.n_written += 1
+
+
+class HeldPieces:
+    """Pieces of text with the number of their source, on disk until they are read back in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = TemporaryFile(dir=folder)
+        self.n_pieces = 0
+
+    def __enter__(self) -> "HeldPieces":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+    def add(self, source: int, text: str) -> None:
+        self.file.write(json.dumps([source, text], ensure_ascii=False).encode() + b"\n")
+        self.n_pieces += 1
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        self.file.seek(0)
+        for line in self.file:
+            yield tuple(json.loads(line))

@@ -1,0 +1,183 @@
+"""Novels in any encoding and format -> data/train.json, and a report of what was kept and dropped.
+
+python prepare_data.py 小说目录/ 另一本.txt more.jsonl --output data/train.json
+
+1 read  2 clean, convert, cut into chapters, on all cores  3 find what is there twice  4 write what is left  5 report.
+The texts between 2 and 4 lie in a file beside the output, so memory does not grow with the corpus.
+"""
+
+from array import array
+from collections.abc import Container, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gpt2zh import corpus, hub
+from gpt2zh.cleaning import RULES
+from gpt2zh.corpus import FileRead
+from gpt2zh.corpus_writer import CorpusWriter, HeldPieces
+from gpt2zh.duplicates import DuplicateFinder, ParagraphCounter
+from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.files import require_writable, write_text
+from gpt2zh.flags import prepare_data_flags
+from gpt2zh.preparation import CONVERSIONS, Prepared, RawText, load_converter, prepare, start_preparing
+from gpt2zh.preparation_report import Report, Source
+from gpt2zh.shard_plan import hold_out
+from gpt2zh.workers import batches, n_cores, ordered_map
+
+BATCH = 200_000  # characters a task of a worker
+SMALL = 4_000_000  # bytes; below, starting workers takes longer than the work
+HUB = "hf:"
+DEFAULT_THRESHOLD = 0.8
+LEAST_KEPT = 0.5  # of a piece; where repeated paragraphs leave less, the rest is shreds
+
+
+def main() -> None:
+    flags = prepare_data_flags([rule.name for rule in RULES], CONVERSIONS)
+    sources = find_sources(flags.inputs)
+    require_writable(flags.output.parent)
+    load_converter(flags.convert)  # a missing package is found here, not in a worker
+    threshold = near_threshold(flags.near_duplicates)
+    report = Report(sources, flags.rules, threshold)
+
+    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    with HeldPieces(flags.output.parent) as held:
+        # ----- 1, 2. read, clean, convert, cut; the pieces are held on disk ------------------------------------------
+        finder = DuplicateFinder(threshold or DEFAULT_THRESHOLD)
+        paragraphs = ParagraphCounter(flags.paragraph_length)
+        lengths = array("q")
+        for prepared in prepare_all(sources, report, flags.split_chapters, flags.rules, flags.convert, threshold):
+            for piece, signature in zip(prepared.pieces, prepared.signatures):
+                held.add(prepared.source, piece)
+                finder.add_signature(signature)
+                lengths.append(len(piece))
+                if flags.paragraph_length:
+                    paragraphs.add(piece.split("\n"))
+
+        # ----- 3. what is there twice, what validates ----------------------------------------------------------------
+        duplicates = {} if flags.keep_duplicates else finder.find()
+        unrepeated = paragraphs.second_pass() if flags.paragraph_length else list
+        validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.val_ratio)
+
+        # ----- 4. write ----------------------------------------------------------------------------------------------
+        val_path = flags.output.with_name(f"{flags.output.stem}_val{flags.output.suffix}")
+        with CorpusWriter(flags.output) as train, CorpusWriter(val_path) if validates.any() else nullcontext() as val:
+            for number, (source, piece) in enumerate(
+                tqdm(held, total=held.n_pieces, desc="write", unit="doc", unit_scale=True)
+            ):
+                if number in duplicates:
+                    report.drop_duplicate(source, piece, duplicates[number])
+                    continue
+                lines = piece.split("\n")
+                kept = unrepeated(lines)
+                text = "\n".join(kept).strip()
+                if len(text) < LEAST_KEPT * len(piece):
+                    report.drop_repeated(source, piece, text)
+                    continue
+                report.drop_paragraphs(source, lines, kept)
+                if len(text) < max(1, flags.min_length):
+                    report.drop_short(source, text)
+                    continue
+                (val if validates[number] else train).write(text)
+                report.keep(number, source, text, bool(validates[number]))
+            if not train.n_written:
+                raise UserError(f"没有留下任何文字：{report.totals()[0]}。", f"no text is left: {report.totals()[1]}.")
+
+    # ----- 5. report -------------------------------------------------------------------------------------------------
+    report_path = flags.report or flags.output.with_name(f"{flags.output.stem}_report.md")
+    write_text(report_path, report.markdown())
+    for line in report.lines():
+        say(*line)
+    written = f"{flags.output}" + (f"、{val_path}" if validates.any() else "")
+    say(f"语料已写入 {written}；清洗报告：{report_path}", f"corpus written; the report: {report_path}")
+
+
+def prepare_all(
+    sources: list[Source],
+    report: Report,
+    split: str,
+    rules: list[str],
+    convert: str,
+    threshold: float | None,
+) -> Iterator[Prepared]:
+    """The first three steps for every text of every source, in order, counted in the report."""
+    n_bytes = sum(source.n_bytes for source in sources)
+    n_workers = n_cores() if n_bytes > SMALL or any(source.path is None for source in sources) else 1
+    arguments = (tuple(rules), convert, threshold is not None)
+    with tqdm(total=n_bytes or None, desc="prepare", unit="B", unit_scale=True) as bar:
+        tasks = batches(raw_texts(sources, report, bar, split), lambda raw: len(raw.text), BATCH)
+        for done in ordered_map(prepare, tasks, n_workers, start_preparing, arguments):
+            for prepared in done:
+                report.add(prepared)
+                yield prepared
+
+
+def choose_validation(
+    lengths: np.ndarray, hashes: np.ndarray, duplicates: Container[int], val_ratio: float
+) -> np.ndarray:
+    """Which of the pieces that are kept validate, (n,), bool."""
+    kept = np.array([number not in duplicates for number in range(len(lengths))], dtype=bool)
+    validates = np.zeros(len(lengths), dtype=bool)
+    if val_ratio and kept.any():
+        validates[kept] = hold_out(lengths[kept], hashes[kept], val_ratio)
+    return validates
+
+
+def find_sources(names: list[str]) -> list[Source]:
+    """The files and data sets that the arguments stand for, each once."""
+    found: dict[str, Source] = {}
+    for name in names:
+        path = Path(name)
+        if name.startswith(HUB) or hub.is_saved_dataset(path):
+            found[name] = Source(name.removeprefix(HUB), None, 0, False)
+            continue
+        for file in corpus.corpus_files(path):
+            found.setdefault(str(file), Source(str(file), file, file.stat().st_size, path != file))
+    return list(found.values())
+
+
+def raw_texts(sources: list[Source], report: Report, bar: tqdm, split: str) -> Iterator[RawText]:
+    """Every text of every source. A file of a folder that cannot be read is noted in the report; a named one is an error."""
+    for number, source in enumerate(sources):
+        read: list[FileRead] = []
+        is_text = source.path is not None and corpus.suffix_of(source.path) in corpus.TEXT_SUFFIXES
+        is_book = split == "always" or (split == "auto" and is_text)
+        try:
+            if source.path is None:
+                texts = hub.read_dataset(source.name)
+            else:
+                texts = corpus.read_file(source.path, read, corpus.file_state(source.path), bar.update)
+            for text in texts:
+                yield RawText(number, corpus.LONE_SURROGATE.sub("", text), is_book)
+        except (UserError, OSError) as error:
+            if not source.from_folder or source.path is None:
+                raise
+            report.skip(number, error)
+        if read:
+            report.decoded(number, read[0])
+
+
+def near_threshold(asked: float | None) -> float | None:
+    """The similarity from which on documents are duplicates; None where only equal ones are looked for."""
+    if asked == 0:
+        return None
+    try:
+        import rensa  # noqa: F401
+    except ImportError:
+        if asked is not None:
+            raise UserError(
+                f"--near_duplicates {asked} 需要 rensa。请运行 pip install rensa；或给 0，只查完全相同的。",
+                f"--near_duplicates {asked} needs rensa. Run pip install rensa; or give 0 for equal documents only.",
+            ) from None
+        say(
+            "没有安装 rensa，只查完全相同的文章；pip install rensa 可查近似的。",
+            "no rensa: only equal documents are found",
+        )
+        return None
+    return asked or DEFAULT_THRESHOLD
+
+
+if __name__ == "__main__":
+    run_script(main)
