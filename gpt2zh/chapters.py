@@ -85,10 +85,19 @@ def _numbered_sections(text: str) -> list[Heading]:
     return sections if len(sections) > 2 and through and len(text) > SHORTEST_SECTION * len(sections) else []
 
 
-def _runs(headings: list[Heading], text: str) -> list[list[Heading]]:
-    """Group headings that have only blank space between them."""
+def _headings(text: str) -> list[Heading]:
+    matches = list(HEADING.finditer(text))
+    headings = [Heading(match.start(), match.end(), bool(match["volume"])) for match in matches]
+    if all(match["named"] for match in matches):  # a 自序 alone divides no book
+        sections = _numbered_sections(text)
+        headings = sorted([*headings, *sections]) if sections else []
+    return headings
+
+
+def heading_runs(text: str) -> list[list[Heading]]:
+    """The headings of `text`, those with only blank space between them together."""
     runs: list[list[Heading]] = []
-    for heading in headings:
+    for heading in _headings(text):
         if runs and not text[runs[-1][-1].end : heading.start].strip():
             runs[-1].append(heading)
         else:
@@ -101,13 +110,8 @@ def split_chapters(text: str) -> list[str]:
 
     A volume's heading stays with the chapter after it, a title page with the first chapter, a table of contents before it.
     """
-    matches = list(HEADING.finditer(text))
-    headings = [Heading(match.start(), match.end(), bool(match["volume"])) for match in matches]
-    if all(match["named"] for match in matches):  # a 自序 alone divides no book
-        sections = _numbered_sections(text)
-        headings = sorted([*headings, *sections]) if sections else []
     cuts = []
-    for run in _runs(headings, text):
+    for run in heading_runs(text):
         if len(run) > MOST_HEADINGS_IN_A_ROW:
             run = run[-2:] if run[-2].volume and not run[-1].volume else run[-1:]
         if text[run[-1].end :].strip():  # else the last line of the text only looks like a heading
