@@ -23,7 +23,7 @@ ODD_LINES = [
     *["一九二一年三月", "１９２１年３月５日12时30分", "2024年1月1日下午3点25分", "二十世纪初叶", "第一百二十回"],
     *["《红楼梦》", "《红 楼 梦》", "《《西游记》》》", "《》", "《 》", "《a》", "《一二三四五六七八九十》", "《一二三四五六七八九十零》"],
     *["《，》", "《的确》", "《未完", "完》", " 吧的地方", "你呢不是", "了吧的呢不么", "……", "——", "！！！？？", "。”", "“‘’”", "＃#＃"],
-    *["中华人民共和国中央人民政府", "画蛇添足，一心一意，亡羊补牢", "北京市海淀区中关村", "臺灣的國語學術和龍門客棧", "𠀀𪛖鿿", "\ud800\udfff\ud83d"],
+    *["中华人民共和国中央人民政府", "顾前不顾后白墅", "容膝之地阴沟", "画蛇", "添足", "…", "…", "—", "—", "画蛇添足，一心一意，亡羊补牢", "北京市海淀区中关村", "臺灣的國語學術和龍門客棧", "𠀀𪛖鿿", "\ud800\udfff\ud83d"],
     *["To be, or not to be: that is the question.", "ＡＢＣ　ｄｅｆ", "\0北京", "北京\0\0，\0", "\x7f~\x80", "\uffff\U0010ffff"],
 ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_lines_too_long_for_thulac_are_taken_apart_as_it_does(
     segmenter: ThulacSegmenter, thulac_cut: Cut, book: list[str]
 ) -> None:
     text = "".join(book).replace("\n", "")
-    line = text[: LONGEST - 7] + "；" + text[LONGEST : LONGEST + 500]
+    line = text[: LONGEST - 1] + "；"  # just too long
     assert len(split_line(line)) == 2
     assert_same(segmenter, thulac_cut, [line])
 

@@ -46,7 +46,7 @@ LONGEST_TITLE = 10
 
 AFTER_LETTER, AFTER_BLANK, AFTER_OTHER = range(3)
 AFTER = np.array([AFTER_LETTER, AFTER_BLANK, AFTER_OTHER, AFTER_OTHER, AFTER_OTHER, AFTER_LETTER])
-# labels allowed to [a class][after …][the last word on marks was a mark]
+# labels allowed to [a class][after …][a mark is remembered]
 ALLOWED = np.full((5, 3, 2), STARTS, np.uint8)
 ALLOWED[LETTER] = [[ANY, ANY], [STARTS, STARTS], [ANY, STARTS]]
 ALLOWED[[MARK, PARTICLE], AFTER_BLANK:] = BIT[SINGLE]
@@ -151,7 +151,6 @@ def allowed_labels(codes: np.ndarray, first: np.ndarray, text: str) -> np.ndarra
     places = np.arange(len(codes))
     remembered = marked[np.maximum.accumulate(np.where(settled, places, 0))]
     remembered = np.concatenate(([False], remembered[:-1]))
-    remembered[first] = False
     allowed = ALLOWED[classes, previous, remembered.view(np.int8)]
     allowed[CLOSES[classes, after]] &= ENDS
     for title in TITLE.finditer(text) if "《" in text else ():
