@@ -58,6 +58,7 @@ def main() -> None:
 
         # ----- 3. what is there twice, what validates ----------------------------------------------------------------
         duplicates = {} if flags.keep_duplicates else finder.find()
+        report.name_originals(duplicates)
         unrepeated = paragraphs.second_pass() if flags.paragraph_length else list
         validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.val_ratio)
 

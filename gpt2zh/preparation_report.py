@@ -6,6 +6,7 @@ In: what each step did. Out: a few lines for the console, a Markdown page.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from gpt2zh.cleaning import RULES
@@ -17,6 +18,8 @@ from gpt2zh.preparation import Prepared
 EXAMPLES = 5  # shown of each kind
 EXCERPT = 60  # characters of an example
 MOST_LISTED = 200  # duplicates
+MOST_COUNTED = 10_000  # different repeated paragraphs
+WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Report:
         self.duplicates: list[tuple[str, str, str, str, int | None]] = []
         self.n_exact = self.n_near = self.n_repeated = 0
         self.repeated: Counter[str] = Counter()
+        self.n_paragraphs = 0
         self.n_short = self.n_validation = 0
         self.kept_places: dict[int, tuple[str, str]] = {}
 
@@ -83,6 +87,10 @@ class Report:
             if len(work.examples) < EXAMPLES:
                 work.examples += [(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
 
+    def name_originals(self, duplicates: dict[int, Duplicate]) -> None:
+        """Which kept pieces the page will name beside their copies."""
+        self.kept_places = {duplicate.of: ("", "") for duplicate in islice(duplicates.values(), MOST_LISTED)}
+
     def drop_duplicate(self, source: int, text: str, duplicate: Duplicate) -> None:
         """A piece that repeats an earlier one."""
         self.sources[source].in_duplicates += len(text)
@@ -105,7 +113,10 @@ class Report:
         if len(kept) < len(lines):
             dropped = Counter(lines) - Counter(kept)
             self.sources[source].in_paragraphs += sum(len(line) * n for line, n in dropped.items())
-            self.repeated.update(dropped)
+            self.n_paragraphs += dropped.total()
+            self.repeated.update({excerpt(line): n for line, n in dropped.items()})
+            if len(self.repeated) > 2 * MOST_COUNTED:
+                self.repeated = Counter(dict(self.repeated.most_common(MOST_COUNTED)))
 
     def drop_short(self, source: int, text: str) -> None:
         """A piece that --min_length leaves out, or of which repeated paragraphs left nothing."""
@@ -117,7 +128,8 @@ class Report:
         self.sources[source].kept += len(text)
         self.sources[source].n_kept += 1
         self.n_validation += validates
-        self.kept_places[number] = (excerpt(text), self.sources[source].name)
+        if number in self.kept_places:
+            self.kept_places[number] = (excerpt(text), self.sources[source].name)
 
     def total(self, name: str) -> int:
         """Sum of a count over the sources."""
@@ -139,10 +151,10 @@ class Report:
         total = self.total
         return (
             f"读入 {total('n_texts')} 篇 {total('read')} 字；清洗后 {total('n_pieces')} 篇 {total('cleaned')} 字；"
-            f"重复文章 {self.n_exact + self.n_near + self.n_repeated} 篇 {total('in_duplicates')} 字；重复段落 {self.repeated.total()} 段 {total('in_paragraphs')} 字；"
+            f"重复文章 {self.n_exact + self.n_near + self.n_repeated} 篇 {total('in_duplicates')} 字；重复段落 {self.n_paragraphs} 段 {total('in_paragraphs')} 字；"
             f"过短 {self.n_short} 篇；留下 {total('n_kept')} 篇 {total('kept')} 字（其中验证 {self.n_validation} 篇）",
             f"{total('n_texts')} texts of {total('read')} characters read; cleaned: {total('n_pieces')} of {total('cleaned')}; "
-            f"{self.n_exact + self.n_near + self.n_repeated} duplicates; {self.repeated.total()} repeated paragraphs; {self.n_short} too short; "
+            f"{self.n_exact + self.n_near + self.n_repeated} duplicates; {self.n_paragraphs} repeated paragraphs; {self.n_short} too short; "
             f"{total('n_kept')} of {total('kept')} characters kept",
         )
 
@@ -190,9 +202,10 @@ class Report:
                 continue
             work = self.rules[rule.name]
             lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{work.count}"]
-            if work.examples:
+            examples = [] if rule.name in WITHOUT_EXAMPLES else work.examples[:EXAMPLES]
+            if examples:
                 lines.append("")
-            lines += [f"- {code(before)} → {code(after)}（{name}）" for name, before, after in work.examples[:EXAMPLES]]
+            lines += [f"- {code(before)} → {code(after)}（{name}）" for name, before, after in examples]
         return "\n".join(lines)
 
     def _duplicates(self) -> str:
@@ -209,7 +222,7 @@ class Report:
     def _paragraphs(self) -> str:
         if not self.repeated:
             return ""
-        rows = [[excerpt(text), count] for text, count in self.repeated.most_common(4 * EXAMPLES)]
+        rows = [[text, count] for text, count in self.repeated.most_common(4 * EXAMPLES)]
         head = ["段落 / paragraph", "去掉次数 / dropped"]
         return f"## {bilingual('重复的段落', 'repeated paragraphs')}\n\n" + "\n".join(table(head, rows))
 

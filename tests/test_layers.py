@@ -11,28 +11,35 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files", "workers"},
-    1: {"flags", "command_line", "duplicates", "chapters", "encodings", "json_stream", "corpus", "runlog"}
-    | {"vocabulary", "pipelines", "character_table", "tokenizer", "loading", "words"}
-    | {"thulac_decoder", "thulac_model", "sentencepiece_model", "subwords"},
+    1: {"flags", "command_line", "encodings", "json_stream", "corpus", "hub", "corpus_writer", "runlog"}
+    | {"cleaning", "advertising", "markup", "layout", "edits", "chapters", "duplicates"}
+    | {"preparation", "preparation_report"}
+    | {"vocabulary", "pipelines", "character_table", "lattice", "tokenizer", "loading", "sentencepiece_model", "subwords"}
+    | {"words", "thulac_decoder", "thulac_model"},
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
-    ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"),
-    ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("pipelines", "vocabulary"),
-    ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
-    ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
+    ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
+    ("cleaning", "advertising"), ("cleaning", "layout"), ("cleaning", "markup"), ("cleaning", "edits"),
+    ("advertising", "edits"), ("markup", "edits"), ("layout", "edits"), ("layout", "markup"), ("layout", "chapters"),
+    ("preparation", "cleaning"), ("preparation", "chapters"), ("preparation", "duplicates"),
+    ("preparation_report", "preparation"), ("preparation_report", "cleaning"), ("preparation_report", "corpus"),
+    ("preparation_report", "duplicates"),
+    ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("tokenizer", "lattice"),
+    ("pipelines", "vocabulary"), ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
     ("loading", "sentencepiece_model"), ("sentencepiece_model", "pipelines"), ("sentencepiece_model", "vocabulary"),
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
     ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
+    ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
     ("evaluation", "device"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
     ROOT / name
-    for name in ("train.py", "generate.py", "evaluate.py", "cache/make_vocab.py", "cache/make_vocab_small.py")
+    for name in ("prepare_data.py", "train.py", "generate.py", "evaluate.py", "cache/make_vocab.py", "cache/make_vocab_small.py")
 ]
-HEAVY = {"torch", "transformers", "tensorboardX", "thulac", "jieba", "rensa"}
+HEAVY = {"torch", "transformers", "tensorboardX", "thulac", "jieba", "rensa", "opencc", "datasets", "pyarrow"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
