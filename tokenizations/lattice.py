@@ -174,16 +174,14 @@ class Trie:
     def _place(self, families: dict[str, list[int]]) -> tuple[dict[str, int], int]:
         """A base for every family of siblings, the largest first, where all its places are free; and the arrays' size."""
         n = len(self.symbols) + 1
-        free = np.ones(4 * n + 2 * sum(map(len, families.values())), dtype=bool)
+        free = np.ones(4 * n + 2 * sum(map(len, families.values())) + WINDOW, dtype=bool)
         free[:n] = False
         bases = {}
-        start = n
-        for parent in sorted(families, key=lambda parent: -len(families[parent])):
+        at = n
+        large = [parent for parent in families if len(families[parent]) > 1]
+        for parent in sorted(large, key=lambda parent: -len(families[parent])):
             family = np.array(families[parent])
             lowest = int(family.min())
-            if len(family) == 1:
-                start = n  # from here on any free place will do: fill the holes
-            at = start
             while True:
                 if at + WINDOW + n > len(free):
                     free = np.append(free, np.ones(len(free), dtype=bool))
@@ -191,11 +189,13 @@ class Trie:
                 fits = free[places[:, None] + (family - lowest)].all(axis=1)
                 if fits.any():
                     break
-                at += WINDOW
+                at += WINDOW // 2
             bases[parent] = int(places[fits.argmax()]) - lowest
             free[bases[parent] + family] = False
-            start = max(start, at - WINDOW)
-        return bases, len(free) - int(free[::-1].argmin()) + n
+        only = {parent: family[0] for parent, family in families.items() if len(family) == 1}
+        holes = np.flatnonzero(np.append(free, np.ones(len(only), dtype=bool)))
+        bases.update((parent, hole - symbol) for (parent, symbol), hole in zip(only.items(), holes.tolist()))
+        return bases, max(bases.values(), default=0) + 2 * n
 
 
 class Lattice:
@@ -221,11 +221,10 @@ class Lattice:
         model = form["model"]
         if model["type"] != "Unigram" or model["unk_id"] is None:
             return False
-        alike = build_unigram([(UNK, 0.0)]) if model["byte_fallback"] else build_words([UNK])
-        rules = json.loads(alike.to_str())
+        rules = [json.loads(alike.to_str()) for alike in (build_unigram([(UNK, 0.0)]), build_words([UNK]))]
         pieces = {piece for piece, _ in model["vocab"]}
         return (
-            all(form[part] == rules[part] for part in ("normalizer", "pre_tokenizer"))
+            any(all(form[part] == known[part] for part in ("normalizer", "pre_tokenizer")) for known in rules)
             and not (form["added_tokens"] or form["truncation"] or form["padding"] or "" in pieces)
             # Then no run of unknown characters is itself a piece: the piece would have won by far.
             and all(score <= 0 for _, score in model["vocab"])
