@@ -105,6 +105,15 @@ def test_every_character_of_unicode_is_read_as_the_library_reads_it(pipeline: to
     assert_same(Lattice(pipeline), ["".join(map(chr, planes[i : i + 512])) for i in range(0, len(planes), 512)])
 
 
+@pytest.mark.parametrize(("score", "n_ids"), [(-16.9, 2), (-17.1, 4)])
+def test_an_unknown_character_costs_ten_more_than_the_worst_piece(score: float, n_ids: int) -> None:
+    # 一二 and 三四 score -12 + score; 一, unknown (three bytes), and 二三四 -18 - 10 - 1.
+    known = pieces_of("", 0, False)
+    pipeline = build_unigram([*known, ("一二", -12.0), ("三四", score), ("二三四", -1.0), ("山", -18.0)])
+    assert_same(Lattice(pipeline), ["一二三四"])
+    assert Lattice(pipeline).encode_texts(["一二三四"])[1].tolist() == [n_ids]
+
+
 def test_long_texts_are_cut_at_newlines_only(pipeline: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lattice, "BLOCK", 50)
     chance = random.Random(8)
