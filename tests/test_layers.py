@@ -27,7 +27,7 @@ SIBLINGS = {
     ("preparation_report", "preparation"), ("preparation_report", "cleaning"), ("preparation_report", "corpus"),
     ("preparation_report", "duplicates"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("tokenizer", "lattice"),
-    ("pipelines", "vocabulary"), ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
+    ("pipelines", "vocabulary"), ("lattice", "pipelines"), ("lattice", "vocabulary"), ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
     ("loading", "sentencepiece_model"), ("sentencepiece_model", "pipelines"), ("sentencepiece_model", "vocabulary"),
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
     ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
