@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from gpt2zh.duplicates import SLOTS, DuplicateFinder, ngrams
 
 try:
@@ -51,7 +51,7 @@ def planted_set(paths: list[Path]) -> tuple[list[str], dict[int, tuple[int, floa
     pieces = [
         document[start : start + PIECE]
         for path in paths
-        for document in read_corpus(path).documents
+        for document in Corpus(path)
         for start in range(0, len(document), PIECE)
         if len(document) - start >= PIECE // 2
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from gpt2zh.shard_builder import groups
 from tokenizations.words import load_segmenter
 
@@ -50,7 +50,7 @@ def count_words(lines: list[str]) -> int:
 
 def main() -> None:
     paths = [Path(name) for name in sys.argv[1:]] or [ROOT / "data" / "example.json"]
-    lines = [line for path in paths for document in read_corpus(path).documents for line in document.split("\n")]
+    lines = [line for path in paths for document in Corpus(path) for line in document.split("\n")]
     chunks = list(groups(lines, CHUNK))
     n_characters = sum(map(len, lines))
     tasks: dict[str, Callable[[], int]] = {}

@@ -24,7 +24,7 @@ import tokenizers
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from tokenizations.lattice import BYTES, Lattice
 from tokenizations.pipelines import build_unigram, build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE
@@ -158,7 +158,7 @@ def check(pipeline: tokenizers.Tokenizer, lines: list[str]) -> None:
 
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "example.json"
-    texts = read_corpus(path).documents
+    texts = list(Corpus(path))
     # Parts of equal work for two processes, and enough of it for a small corpus.
     lines = [line for text in texts for line in text.split("\n")]
     parts = ["\n".join(lines[i : i + 200]) for i in range(0, len(lines), 200)]

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import read_corpus
+from gpt2zh.corpus import Corpus
 from tokenizations.pipelines import build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, SPACE
 from tokenizations.words import load_segmenter
@@ -35,7 +35,7 @@ def main() -> None:
     lines = [
         normalizer.normalize_str(line)
         for path in paths
-        for document in read_corpus(path).documents
+        for document in Corpus(path)
         for line in document.split("\n")
         if line
     ]

@@ -21,7 +21,9 @@ WRAP_WIDTHS = range(40, 201)  # columns
 MOST_BEYOND = 0.05  # share of lines that may be wider than the page
 FEWEST_FULL = 0.3  # share of lines as wide as the page
 FEWEST_CUT = 0.5  # share of those that do not end a sentence
-FEWEST_LOWER = 0.6  # without Han: share of lines after a full one that begin with a small letter; verse begins with capitals
+FEWEST_LOWER = (
+    0.6  # without Han: share of lines after a full one that begin with a small letter; verse begins with capitals
+)
 
 
 class _Page:
@@ -61,7 +63,9 @@ class _Page:
 
     def _starts_are_marked(self) -> bool:
         """Paragraphs begin with an indent or after an empty line."""
-        starts = [at for at, line in enumerate(self.lines) if at and line and not (self.lines[at - 1] and self.full(at - 1))]
+        starts = [
+            at for at, line in enumerate(self.lines) if at and line and not (self.lines[at - 1] and self.full(at - 1))
+        ]
         marks = sum(self.lines[at][0] == " " or not self.lines[at - 1] for at in starts)
         return 2 * marks >= len(starts) > 0
 
@@ -122,7 +126,9 @@ def page_headers(text: str) -> Edit:
     return replace_spans(text, spans)
 
 
-_NOTE = re.compile(r"(?m)^ {0,20}([①-⑳]|[〔\[［]\d{1,3}[〕\]］]) {0,4}([^\n，,：:—。；\s]{1,16})[，,：:—][^\n]{1,600}(?:\n|\Z)")
+_NOTE = re.compile(
+    r"(?m)^ {0,20}([①-⑳]|[〔\[［]\d{1,3}[〕\]］]) {0,4}([^\n，,：:—。；\s]{1,16})[，,：:—][^\n]{1,600}(?:\n|\Z)"
+)
 NOTE_REACH = 8000  # characters between a mark and its note
 
 

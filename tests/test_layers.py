@@ -14,7 +14,16 @@ LAYERS = {
     1: {"flags", "command_line", "encodings", "json_stream", "corpus", "hub", "corpus_writer", "runlog"}
     | {"cleaning", "advertising", "markup", "layout", "edits", "chapters", "duplicates"}
     | {"preparation", "preparation_report"}
-    | {"vocabulary", "pipelines", "character_table", "lattice", "tokenizer", "loading", "sentencepiece_model", "subwords"}
+    | {
+        "vocabulary",
+        "pipelines",
+        "character_table",
+        "lattice",
+        "tokenizer",
+        "loading",
+        "sentencepiece_model",
+        "subwords",
+    }
     | {"words", "thulac_decoder", "thulac_model"},
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
@@ -37,7 +46,14 @@ SIBLINGS = {
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
     ROOT / name
-    for name in ("prepare_data.py", "train.py", "generate.py", "evaluate.py", "cache/make_vocab.py", "cache/make_vocab_small.py")
+    for name in (
+        "prepare_data.py",
+        "train.py",
+        "generate.py",
+        "evaluate.py",
+        "cache/make_vocab.py",
+        "cache/make_vocab_small.py",
+    )
 ]
 HEAVY = {"torch", "transformers", "tensorboardX", "thulac", "jieba", "rensa", "opencc", "datasets", "pyarrow"}
 

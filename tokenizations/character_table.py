@@ -30,7 +30,7 @@ class CharacterTable:
         self.words: dict[str, list[int]] = {}
 
     @staticmethod
-    def fits(pipeline: tokenizers.Tokenizer) -> bool:
+    def can_encode(pipeline: tokenizers.Tokenizer) -> bool:
         """Whether the pipeline is one of those that split characters by themselves, as ours do."""
         return isinstance(pipeline.model, (models.WordPiece, models.WordLevel))
 

@@ -22,6 +22,7 @@ import tokenizers
 from gpt2zh.errors import UserError
 from gpt2zh.files import write_text
 from tokenizations.character_table import CharacterTable
+from tokenizations.lattice import Lattice
 from tokenizations.pipelines import SURFACE
 from tokenizations.vocabulary import (
     CONTROL_TOKENS,
@@ -51,7 +52,7 @@ class LibraryEncoder:
         self.pipeline = pipeline
 
     @staticmethod
-    def fits(pipeline: tokenizers.Tokenizer) -> bool:
+    def can_encode(pipeline: tokenizers.Tokenizer) -> bool:
         return True
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +97,9 @@ class Tokenizer:
     @cached_property
     def encoder(self) -> TextEncoder:
         """The fastest encoder that gives the pipeline's ids."""
-        return next(fast for fast in (CharacterTable, LibraryEncoder) if fast.fits(self.pipeline))(self.pipeline)
+        return next(fast for fast in (CharacterTable, Lattice, LibraryEncoder) if fast.can_encode(self.pipeline))(
+            self.pipeline
+        )
 
     @cached_property
     def fingerprint(self) -> str:
