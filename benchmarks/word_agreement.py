@@ -1,4 +1,4 @@
-"""How far the word tokenizer cuts text as thulac does, and how fast each is.
+"""How far the word tokenizer cuts text as thulac does, and how fast each is (thulac itself: segmentation_speed.py).
 
     python benchmarks/word_agreement.py [corpus.json …]
 
@@ -70,7 +70,7 @@ def main() -> None:
     pipeline.encode_batch_fast(lines)
     seconds = time.perf_counter() - start
     print(
-        f"thulac, one core: {n_characters / thulac_seconds / 1e3:.0f} k characters/s; the tokenizer, all cores: {n_characters / seconds / 1e3:.0f} k characters/s ({thulac_seconds / seconds:.0f} x)"
+        f"thulac's words (tokenizations/thulac_decoder.py), one core: {n_characters / thulac_seconds / 1e3:.0f} k characters/s; the tokenizer, all cores: {n_characters / seconds / 1e3:.0f} k characters/s ({thulac_seconds / seconds:.0f} x)"
     )
 
 
