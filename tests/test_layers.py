@@ -11,14 +11,14 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files"},
-    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "lattice", "tokenizer", "words"},
+    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "alphabet", "lattice", "tokenizer", "words"},
     2: {"shards", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
     ("files", "errors"), ("batches", "shards"), ("shard_builder", "shards"), ("evaluation", "device"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("pipelines", "vocabulary"),
-    ("lattice", "pipelines"), ("lattice", "vocabulary"),
+    ("lattice", "alphabet"), ("lattice", "pipelines"), ("lattice", "vocabulary"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
