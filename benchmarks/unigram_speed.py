@@ -7,6 +7,7 @@ Words: a vocabulary of thulac's words of a sample. Two processes read one half o
 Lattice of its own. Interleaved runs, medians; first, ours must give the library's ids. Cores: taskset says how many.
 """
 
+import contextlib
 import io
 import math
 import multiprocessing
@@ -102,9 +103,10 @@ def worker(connection: multiprocessing.connection.Connection, form: str | bytes,
         encode = partial(processor.encode, num_threads=1)
     encode(texts)
     connection.send(None)
-    while connection.recv():
-        encode(texts)
-        connection.send(None)
+    with contextlib.suppress(EOFError):  # the other end has gone: done
+        while connection.recv():
+            encode(texts)
+            connection.send(None)
 
 
 class Workers:
