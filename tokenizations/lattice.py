@@ -116,7 +116,7 @@ class Lattice:
         pieces = {piece for piece, _ in model["vocab"]}
         return (
             any(all(form[part] == known[part] for part in ("normalizer", "pre_tokenizer")) for known in rules)
-            and not (form["added_tokens"] or form["truncation"] or form["padding"] or "" in pieces)
+            and not (form["truncation"] or form["padding"] or "" in pieces)
             # Then no run of unknown characters is itself a piece: the piece would have won by far.
             and all(score <= 0 for _, score in model["vocab"])
             and (not model["byte_fallback"] or pieces.issuperset(BYTES))
