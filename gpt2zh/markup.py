@@ -10,7 +10,9 @@ from html.entities import html5
 
 from gpt2zh.edits import Edit, in_turn, replace_spans, substitute
 
-_LINE_ENDS = re.compile("\r\n|[\r\x85\u2028\u2029]|(?<=[。！？”’」』…])[\x0b\x0c]")  # a form feed also stands inside sentences
+_LINE_ENDS = re.compile(
+    "\r\n|[\r\x85\u2028\u2029]|(?<=[。！？”’」』…])[\x0b\x0c]"
+)  # a form feed also stands inside sentences
 
 _TAGS = (
     "a abbr address article aside audio b base big blockquote body br button canvas caption center cite code col dd del div dl "
@@ -18,9 +20,14 @@ _TAGS = (
     "label legend li link main map meta nav noscript object ol option p param pre q s script section select small span strike "
     "strong style sub sup svg table tbody td textarea tfoot th thead title tr tt u ul var video"
 )
-_LINE_TAGS = set("address article blockquote body br center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre table td tr ul".split())
+_LINE_TAGS = set(
+    "address article blockquote body br center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre table td tr ul".split()
+)
 # A known name, and attributes only with an equals sign: "a <b and c> d" and <需鬼> are text.
-_TAG = re.compile(rf"</?({'|'.join(_TAGS.split())})(?:\s[^<>]{{0,800}}=[^<>]{{0,800}})?\s{{0,9}}/?>|<[!?](?i:doctype|xml)\b[^<>]{{0,300}}>", re.I)
+_TAG = re.compile(
+    rf"</?({'|'.join(_TAGS.split())})(?:\s[^<>]{{0,800}}=[^<>]{{0,800}})?\s{{0,9}}/?>|<[!?](?i:doctype|xml)\b[^<>]{{0,300}}>",
+    re.I,
+)
 _ENTITY = re.compile(r"&(?:amp;)*(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _NOT_TEXT = (
     (re.compile(r"<!--"), re.compile(r"-->")),
@@ -82,7 +89,9 @@ def entities(text: str) -> Edit:
     """&nbsp; &times; &#8220; -> the character; unknown names stay."""
     if "&" not in text or ";" not in text:
         return Edit(text)
-    spans = ((*match.span(), html.unescape(f"&{match[1]};")) for match in _ENTITY.finditer(text) if _is_entity(match[1]))
+    spans = (
+        (*match.span(), html.unescape(f"&{match[1]};")) for match in _ENTITY.finditer(text) if _is_entity(match[1])
+    )
     return replace_spans(text, spans)
 
 

@@ -11,13 +11,16 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files"},
-    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "tokenizer", "words"},
+    1: {"flags", "corpus", "runlog", "vocabulary", "pipelines", "tokenizer", "words", "encodings", "chapters"}
+    | {"edits", "markup", "layout", "advertising", "cleaning"},
     2: {"shards", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
     ("files", "errors"), ("batches", "shards"), ("shard_builder", "shards"), ("evaluation", "device"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("pipelines", "vocabulary"),
+    ("markup", "edits"), ("advertising", "edits"), ("layout", "edits"), ("layout", "markup"), ("layout", "chapters"),
+    ("cleaning", "edits"), ("cleaning", "markup"), ("cleaning", "layout"), ("cleaning", "advertising"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
