@@ -8,6 +8,7 @@ only when they run 1, 2, 3 … through the whole text. A line that reads like a 
 """
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 NUMERAL = "0-9０-９零〇○一二三四五六七八九十百千万两兩廿卅壹贰叁肆伍陆柒捌玖拾佰仟"
@@ -119,4 +120,4 @@ def split_chapters(text: str) -> list[str]:
     if cuts and len(text[: cuts[0]].strip()) <= LONGEST_FRONT:
         cuts[0] = 0
     borders = sorted({0, *cuts, len(text)})
-    return [text[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(borders)]

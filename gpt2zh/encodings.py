@@ -12,17 +12,17 @@ decoding wins. The same costs find the next good character after a damaged byte 
 import codecs
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 
 from gpt2zh.errors import UserError
 
 SAMPLE = 1 << 16  # bytes that decide
 BOMS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 TWO_BYTE = ("gb18030", "big5hkscs")
 CANDIDATES = ("utf-8", *TWO_BYTE, "utf-16-le", "utf-16-be")  # the first of equals: ASCII is UTF-8
@@ -44,6 +44,8 @@ BINARY = (
     (b"\x7fELF", "ELF"),
 )
 MOST_CONTROLS = 0.05  # share of control characters above which a file is no text
+MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is no text; prose in any language costs 5 to 10
+FEWEST_BYTES = 32  # fewer are never refused
 
 BROKEN = "\udfff"  # stands for a broken character until it is counted: no codec gives a lone surrogate
 BROKEN_COST = 14.0
@@ -81,7 +83,11 @@ def _costs() -> dict[str, float]:
         (9.0, _rows("gb2312", range(0xB0, 0xD8), trails) + _rows("big5", range(0xA4, 0xC7), trails5)),
         (10.0, "".join(map(chr, range(0x3041, 0x3100)))),
         (11.0, _rows("gb2312", range(0xA1, 0xA4), trails)),
-        (12.0, "".join(map(chr, (*range(0xA0, 0x590), *range(0xAC00, 0xD7A4))))),
+        (
+            8.0,
+            "".join(map(chr, range(0xA0, 0x500))),
+        ),  # European letters: cheaper than the Han that their UTF-8 is in GBK
+        (12.0, "".join(map(chr, range(0xAC00, 0xD7A4)))),
         (12.5, _rows("gb2312", range(0xD8, 0xF8), trails) + _rows("big5", range(0xC9, 0xFA), trails5)),
         (13.0, "".join(map(chr, range(0x2000, 0x2700)))),
         (15.0, "".join(map(chr, range(0x3400, 0xA000)))),
@@ -101,7 +107,10 @@ def _cost(text: str) -> float:
 
 
 def _cost_of_bytes(sample: bytes, encoding: str) -> float:
-    cost = _cost(sample.decode(encoding, "gpt2zh.broken"))
+    text = sample.decode(encoding, "gpt2zh.broken")
+    cost = _cost(text)
+    if encoding.startswith("utf-16") and cost > MOST_MEAN_COST * len(text) > 0:
+        return float("inf")  # nearly all bytes are UTF-16
     if encoding in TWO_BYTE:  # the sample may begin inside a character
         cost = min(cost, BROKEN_COST + _cost(sample[1:].decode(encoding, "gpt2zh.broken")))
     return cost
@@ -109,13 +118,13 @@ def _cost_of_bytes(sample: bytes, encoding: str) -> float:
 
 def _require_text(sample: bytes, encoding: str) -> None:
     """Raise UserError when what `encoding` makes of `sample` is full of control characters."""
-    text = sample.decode(encoding, "replace")
+    text = sample.decode(encoding, "gpt2zh.broken")
     controls = len(re.findall(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", text))
-    if controls > MOST_CONTROLS * len(text) and len(text) > 32:
+    if controls > MOST_CONTROLS * len(text) and len(sample) > FEWEST_BYTES:
         raise UserError(
-            f"这不像文本文件：控制字符占 {controls / len(text):.0%}（可能是程序、图片或压缩文件）。请先转成 txt。",
-            f"this does not look like a text file: {controls / len(text):.0%} are control characters (a program, an image or "
-            "an archive?). Convert it to txt first.",
+            f"这不像文本文件：控制字符占 {controls / len(text):.0%}（程序、图片、压缩文件？）。请先转成 txt。",
+            f"this does not look like text: {controls / len(text):.0%} are control characters (a program, an image, an archive?). "
+            "Convert it to txt first.",
         )
 
 
@@ -154,7 +163,8 @@ class Decoder:
 
     A broken byte costs the character it belongs to. UTF-8 shows by itself where the next one begins. In GBK and Big5 a lost
     byte pairs all bytes after it wrongly, often without an error, until the line ends; so a line with an error is read
-    again, by the cheapest division into characters and broken bytes.
+    again, by the cheapest division into characters and broken bytes. (Big5 pairs rightly again after a few characters by
+    itself, because half of its second bytes are ASCII; those few may stay wrong without an error.)
     """
 
     LONGEST = (
@@ -168,10 +178,13 @@ class Decoder:
         self._stream = codecs.getincrementaldecoder(encoding)("gpt2zh.broken")
         self._by_lines = encoding in TWO_BYTE
         self._in_long_line = False
+        self._at_start = True
 
     def decode(self, chunk: bytes, final: bool = False) -> str:
         """Return the text that is certain so far; with `final`, all of it."""
         text = self._decode_lines(chunk, final) if self._by_lines else self._stream.decode(chunk, final)
+        if self._at_start and text:
+            text, self._at_start = text.removeprefix("\ufeff"), False  # the byte-order mark
         n_broken = text.count(BROKEN)
         self.n_broken += n_broken
         return text.replace(BROKEN, "\ufffd") if n_broken else text
@@ -215,16 +228,21 @@ class Decoder:
             return divide(line, self.encoding)
 
 
-@cache
+@lru_cache(maxsize=1 << 17)
 def _character(unit: bytes, encoding: str) -> tuple[str, float] | None:
     """The one character that `unit` is, with its cost; None if it is none or several."""
     try:
         text = unit.decode(encoding)
     except UnicodeDecodeError:
         return None
+<<<<<<< HEAD
     one = len(text) == 1 or (
         len(unit) == 2 and not unit.isascii() and unit[0] > 0x7F
     )  # HKSCS has letters with a combining mark
+=======
+    # In HKSCS two bytes may be a letter with a combining mark; else two characters are two units.
+    one = len(text) == 1 or (len(unit) == 2 and unit[0] > 0x7F)
+>>>>>>> helper4
     return (text, _cost(text)) if one else None
 
 

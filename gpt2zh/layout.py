@@ -6,11 +6,10 @@ statistics leave no doubt, because a wrong deletion is worse than a leftover.
 
 import re
 from collections import Counter
-from itertools import pairwise
-from os.path import commonprefix
+from itertools import pairwise, takewhile
 
 from gpt2zh.chapters import heading_runs, is_heading
-from gpt2zh.edits import EXAMPLES, Edit, example, replace_spans
+from gpt2zh.edits import EXAMPLES, Edit, replace_spans
 from gpt2zh.markup import is_chinese
 
 ENDS = "。！？；：…”’」』）》】〕.!?:;\"')]—"  # a line that ends so may be a whole paragraph
@@ -20,6 +19,7 @@ FEWEST_LINES = 10
 WRAP_WIDTHS = range(40, 201)  # columns
 MOST_BEYOND = 0.05  # share of lines that may be wider than the page
 FEWEST_FULL = 0.3  # share of lines as wide as the page
+FEWEST_FULL_LATIN = 0.5  # the same without Han; plays alternate wrapped prose and verse
 FEWEST_CUT = 0.5  # share of those that do not end a sentence
 FEWEST_LOWER = (
     0.6  # without Han: share of lines after a full one that begin with a small letter; verse begins with capitals
@@ -53,7 +53,9 @@ class _Page:
             if width in WRAP_WIDTHS and beyond <= MOST_BEYOND * total and full > best_full:
                 best, best_full = width, full
         self.width = best
-        return best if best_full >= FEWEST_FULL * total and self._is_cut() else 0
+        return (
+            best if best_full >= (FEWEST_FULL if self.chinese else FEWEST_FULL_LATIN) * total and self._is_cut() else 0
+        )
 
     def _is_cut(self) -> bool:
         followers = [(line, self.lines[at + 1]) for at, line in enumerate(self.lines[:-1]) if self.full(at)]
@@ -107,13 +109,18 @@ _PAGE_NUMBER = re.compile(r"[?？](\d{1,4})[?？]")
 _TITLE = re.compile("[\u3400-\u9fff]{2,10}\\Z")
 
 
+def _common_end(one: str, other: str) -> str:
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other), strict=False))
+    return "".join(character for character, _ in same)[::-1]
+
+
 def page_headers(text: str) -> Edit:
     """A running title with a page number inside a sentence: 做个水浒全传?741?庆喜筵席. It must recur with other numbers."""
     numbers = list(_PAGE_NUMBER.finditer(text))
     if len({match[1] for match in numbers}) < 2:
         return Edit(text)
     before = [text[max(0, match.start() - 10) : match.start()] for match in numbers]
-    titles = Counter(commonprefix([one[::-1], other[::-1]])[::-1] for one, other in pairwise(before))
+    titles = Counter(_common_end(one, other) for one, other in pairwise(before))
     title = max(titles, key=lambda title: (titles[title], len(title)))
     if not _TITLE.fullmatch(title):
         return Edit(text)

@@ -148,7 +148,9 @@ def empty_lines(text: str) -> Edit:
     """No empty lines in Chinese, where every line is a paragraph; elsewhere never two together."""
     if not text.startswith("\n") and "\n\n" not in text:
         return Edit(text)
-    return substitute(_EMPTY if is_chinese(text) else _MANY_EMPTY, _line_end, text)
+    if is_chinese(text):
+        return substitute(_EMPTY, _line_end, text)
+    return substitute(_MANY_EMPTY, _line_end, text) if text.startswith("\n") or "\n\n\n" in text else Edit(text)
 
 
 def _line_end(match: re.Match[str]) -> str:

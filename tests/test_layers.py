@@ -11,23 +11,17 @@ from conftest import ROOT
 
 LAYERS = {
     0: {"errors", "files", "workers"},
-    1: {"flags", "command_line", "encodings", "json_stream", "corpus", "hub", "corpus_writer", "runlog"}
-    | {"cleaning", "advertising", "markup", "layout", "edits", "chapters", "duplicates"}
-    | {"preparation", "preparation_report"}
-    | {
-        "vocabulary",
-        "pipelines",
-        "character_table",
-        "lattice",
-        "tokenizer",
-        "loading",
-        "sentencepiece_model",
-        "subwords",
-    }
-    | {"words", "thulac_decoder", "thulac_model"},
+    1: {
+        "flags", "command_line", "runlog",
+        "encodings", "json_stream", "corpus", "hub", "corpus_writer",
+        "cleaning", "advertising", "markup", "layout", "edits", "chapters", "duplicates",
+        "preparation", "preparation_report",
+        "vocabulary", "pipelines", "character_table", "alphabet", "lattice", "tokenizer", "loading",
+        "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
+    },
     2: {"shards", "shard_plan", "shard_builder", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
-}
+}  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
     ("cleaning", "advertising"), ("cleaning", "layout"), ("cleaning", "markup"), ("cleaning", "edits"),
@@ -36,7 +30,8 @@ SIBLINGS = {
     ("preparation_report", "preparation"), ("preparation_report", "cleaning"), ("preparation_report", "corpus"),
     ("preparation_report", "duplicates"),
     ("tokenizer", "pipelines"), ("tokenizer", "vocabulary"), ("tokenizer", "character_table"), ("tokenizer", "lattice"),
-    ("pipelines", "vocabulary"), ("lattice", "alphabet"), ("lattice", "pipelines"), ("lattice", "vocabulary"), ("lattice", "pipelines"), ("lattice", "vocabulary"), ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
+    ("pipelines", "vocabulary"), ("lattice", "alphabet"), ("lattice", "pipelines"), ("lattice", "vocabulary"),
+    ("loading", "tokenizer"), ("loading", "pipelines"), ("loading", "vocabulary"),
     ("loading", "sentencepiece_model"), ("sentencepiece_model", "pipelines"), ("sentencepiece_model", "vocabulary"),
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
     ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
