@@ -235,14 +235,8 @@ def _character(unit: bytes, encoding: str) -> tuple[str, float] | None:
         text = unit.decode(encoding)
     except UnicodeDecodeError:
         return None
-<<<<<<< HEAD
-    one = len(text) == 1 or (
-        len(unit) == 2 and not unit.isascii() and unit[0] > 0x7F
-    )  # HKSCS has letters with a combining mark
-=======
     # In HKSCS two bytes may be a letter with a combining mark; else two characters are two units.
     one = len(text) == 1 or (len(unit) == 2 and unit[0] > 0x7F)
->>>>>>> helper4
     return (text, _cost(text)) if one else None
 
 
