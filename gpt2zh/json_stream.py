@@ -30,7 +30,6 @@ class JsonReader:
         self.position = 0
         self.first_line = 1  # of the text that is held
         self.first_column = 1
-        self.ended = False
         self.saw_text = False
 
     def __iter__(self) -> Iterator[object]:
@@ -82,30 +81,28 @@ class JsonReader:
                 raise UserError(
                     f"{self.path} 的 JSON 读不出来：{error}。", f"the JSON of {self.path} cannot be read: {error}."
                 ) from None
-            if end == len(self.text) and self._read_on():  # a number may go on
+            may_go_on = isinstance(value, int | float) and end >= len(self.text) - NEAR_END
+            if may_go_on and self._read_on():
                 continue
             self.position = end
             return value
 
     def _read_on(self) -> bool:
         """Hold at least twice as much text from `position` on, so that a long value costs linear time in all."""
-        if self.ended:
+        missing = max(1, len(self.text) - self.position)
+        parts = []
+        while missing > 0 and (chunk := next(self.chunks, None)) is not None:
+            parts.append(chunk)
+            missing -= len(chunk)
+        if not parts:
             return False
         passed = self.text[: self.position]
         n_lines = passed.count("\n")
         self.first_line += n_lines
         self.first_column = len(passed) - passed.rfind("\n") if n_lines else self.first_column + len(passed)
-        parts = [self.text[self.position :]]
-        self.position, missing = 0, max(1, len(parts[0]))
-        while missing > 0:
-            chunk = next(self.chunks, None)
-            if chunk is None:
-                self.ended = True
-                break
-            parts.append(chunk)
-            missing -= len(chunk)
-        self.text = "".join(parts)
-        return not self.ended or len(parts) > 1
+        self.text = "".join([self.text[self.position :], *parts])
+        self.position = 0
+        return True
 
     def _error(self, message: str, position: int) -> UserError:
         before = self.text[:position]

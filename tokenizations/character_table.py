@@ -71,7 +71,7 @@ class CharacterTable:
             joined = "\n".join(texts)
         codes = np.frombuffer(joined.encode("utf-32-le"), dtype="<u4")
         symbols = self._look_up(codes)
-        symbols[np.cumsum([len(text) + 1 for text in texts])[:-1] - 1] = BORDER
+        symbols[np.cumsum([len(text) + 1 for text in texts[:-1]], dtype=np.int64) - 1] = BORDER
         kept = symbols != DROPPED  # before words are seen: a word goes on across what is dropped
         return (codes, symbols) if kept.all() else (codes[kept], symbols[kept])
 

@@ -28,15 +28,20 @@ def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
     Args:
         segment: the entries of a text file are words, not characters.
     """
+    if is_text(path):
+        return load_vocabulary(path, segment)
     if path.is_dir():
         own = load_model_tokenizer(path)
         return own or load_bytes(path / "vocab.json", path / "merges.txt")
     if path.suffix == ".json":
         return load_tokenizer_json(path)
-    if path.suffix == ".model":
-        require_file(path)
-        return Tokenizer(build_sentencepiece(path), path)
-    return load_vocabulary(path, segment)
+    require_file(path)
+    return Tokenizer(build_sentencepiece(path), path)
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path is that of a vocabulary file, one entry a line."""
+    return not path.is_dir() and path.suffix not in (".json", ".model")
 
 
 def load_vocabulary(path: Path, segment: bool) -> Tokenizer:
@@ -119,8 +124,9 @@ def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) ->
                 f"{folder} has no tokenizer ({TOKENIZER_FILE}). Give the vocabulary it was trained with: --tokenizer_path.",
             )
         return own
-    is_words = own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram)
-    given = load_tokenizer(vocabulary, segment or is_words)
+    if own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram) and is_text(vocabulary):
+        segment = segment or first_word(read_vocabulary(vocabulary)) is not None  # a model of words knows itself
+    given = load_tokenizer(vocabulary, segment)
     require_same(own, given, folder)
     return given if own is None else own
 
