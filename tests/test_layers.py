@@ -14,7 +14,7 @@ LAYERS = {
     1: {
         "flags", "command_line", "runlog",
         "encodings", "json_stream", "corpus", "hub", "corpus_writer",
-        "cleaning", "advertising", "markup", "layout", "edits", "chapters", "duplicates",
+        "cleaning", "cleaning_advertising", "cleaning_markup", "cleaning_layout", "cleaning_edits", "chapters", "duplicates",
         "preparation", "preparation_report",
         "vocabulary", "pipelines", "character_table", "alphabet", "lattice", "tokenizer", "loading",
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
@@ -24,8 +24,8 @@ LAYERS = {
 }  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
-    ("cleaning", "advertising"), ("cleaning", "layout"), ("cleaning", "markup"), ("cleaning", "edits"),
-    ("advertising", "edits"), ("markup", "edits"), ("layout", "edits"), ("layout", "markup"), ("layout", "chapters"),
+    ("cleaning", "cleaning_advertising"), ("cleaning", "cleaning_layout"), ("cleaning", "cleaning_markup"), ("cleaning", "cleaning_edits"),
+    ("cleaning_advertising", "cleaning_edits"), ("cleaning_markup", "cleaning_edits"), ("cleaning_layout", "cleaning_edits"), ("cleaning_layout", "cleaning_markup"), ("cleaning_layout", "chapters"),
     ("preparation", "cleaning"), ("preparation", "chapters"), ("preparation", "duplicates"),
     ("preparation_report", "preparation"), ("preparation_report", "cleaning"), ("preparation_report", "corpus"),
     ("preparation_report", "duplicates"),

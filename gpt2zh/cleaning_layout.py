@@ -9,8 +9,8 @@ from collections import Counter
 from itertools import pairwise, takewhile
 
 from gpt2zh.chapters import heading_runs, is_heading
-from gpt2zh.edits import EXAMPLES, Edit, replace_spans
-from gpt2zh.markup import is_chinese
+from gpt2zh.cleaning_edits import EXAMPLES, Edit, replace_spans
+from gpt2zh.cleaning_markup import is_chinese
 
 ENDS = "。！？；：…”’」』）》】〕.!?:;\"')]—"  # a line that ends so may be a whole paragraph
 CLOSING = "，。、；：！？”’」』）》】〕"  # a line cannot begin so

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from gpt2zh.edits import Edit, replace_spans, substitute
+from gpt2zh.cleaning_edits import Edit, replace_spans, substitute
 
 LONGEST_LINE = 400  # characters; an advertisement is a line or a sentence, a longer line is a paragraph
 _TLD = r"(?:com|net|org|cn|cc|info|la|me|tw|xyz|top|vip)"

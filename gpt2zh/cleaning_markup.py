@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from html.entities import html5
 
-from gpt2zh.edits import Edit, in_turn, replace_spans, substitute
+from gpt2zh.cleaning_edits import Edit, in_turn, replace_spans, substitute
 
 _LINE_ENDS = re.compile(
     "\r\n|[\r\x85\u2028\u2029]|(?<=[。！？”’」』…])[\x0b\x0c]"
