@@ -18,6 +18,7 @@ OURS = {
     "train_flags": "val_ratio weight_decay seed precision",
     "generate_flags": "seed precision",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
+    "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
 }
 ANCESTOR_DEFAULTS = {
@@ -38,6 +39,12 @@ def test_evaluate_has_these_flags_and_wants_one_source() -> None:
     for argv in ([], ["--raw_data_path", "a", "--tokenized_data_path", "b"]):
         with pytest.raises(UserError, match="--tokenized_data_path"):
             flags.evaluate_flags(argv)
+
+
+def test_prepare_data_has_these_flags_and_knows_its_rules() -> None:
+    parsed = flags.prepare_data_flags(["a", "b", "c"], ["none", "t2s"], ["x.txt", "y", "--skip_rules", "a，c"])
+    assert set(vars(parsed)) == set(OURS["prepare_data_flags"].split())
+    assert parsed.inputs == ["x.txt", "y"] and parsed.rules == ["b"]
 
 
 @pytest.mark.parametrize("parser", sorted(ANCESTOR_DEFAULTS))
@@ -89,7 +96,7 @@ def test_dead_flags_are_accepted_and_said_to_do_nothing(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("script", ["train.py", "generate.py", "evaluate.py", "cache/make_vocab.py"])
+@pytest.mark.parametrize("script", ["prepare_data.py", "train.py", "generate.py", "evaluate.py", "cache/make_vocab.py"])
 def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", script, "--help"],

@@ -11,6 +11,7 @@ from gpt2zh import flags
 
 ZH, EN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md"))
 PARSERS = {
+    "prepare_data.py": lambda argv: flags.prepare_data_flags(["a rule"], ["none"], argv),
     "train.py": flags.train_flags,
     "generate.py": flags.generate_flags,
     "evaluate.py": flags.evaluate_flags,
