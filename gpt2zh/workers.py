@@ -5,10 +5,16 @@ In: a function and an iterable. Out: its results, in the order of the items. A f
 
 import multiprocessing
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
+
+from gpt2zh.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,7 +45,11 @@ def ordered_map(
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads that torch and tokenizers hold
-    with ProcessPoolExecutor(n_workers, context, _start, (start, arguments)) as pool:
+    with (
+        TemporaryDirectory() as folder,
+        # The arguments go by a file: what is larger than a pipe's buffer would wait for ever for a worker that died.
+        ProcessPoolExecutor(n_workers, context, _start, (_pickled(folder, start, arguments),)) as pool,
+    ):
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -48,13 +58,25 @@ def ordered_map(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"{n_workers} 个工作进程里有一个意外结束了，多半是内存不足。请关掉别的程序，或把特别长的文章拆开，再运行一次。",
+                f"one of {n_workers} worker processes died, of too little memory most likely. Close other programs, or part very long documents, and run again.",
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _start(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def _pickled(folder: str, *objects: object) -> Path:
+    path = Path(folder) / "arguments.pickle"
+    path.write_bytes(pickle.dumps(objects))
+    return path
+
+
+def _start(path: Path) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's own threads would fight with the other workers
+    start, arguments = pickle.loads(path.read_bytes())
     start(*arguments)
 
 

@@ -23,7 +23,7 @@ LAYERS = {
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
-    ("files", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
+    ("files", "errors"), ("workers", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
     ("cleaning", "cleaning_advertising"), ("cleaning", "cleaning_layout"), ("cleaning", "cleaning_markup"), ("cleaning", "cleaning_edits"),
     ("cleaning_advertising", "cleaning_edits"), ("cleaning_markup", "cleaning_edits"), ("cleaning_layout", "cleaning_edits"), ("cleaning_layout", "cleaning_markup"), ("cleaning_layout", "chapters"),
     ("preparation", "cleaning"), ("preparation", "chapters"), ("preparation", "duplicates"),
