@@ -51,14 +51,14 @@ _INDENT = re.compile(r"(?m)^ +")
 _EMPTY = re.compile(r"\A\n+|\n{2,}")
 _MANY_EMPTY = re.compile(r"\A\n+|\n{3,}")
 _FENCE = re.compile(r"(?m)^ {0,20}(?:```+|~~~+) {0,9}[\w+#-]{0,20} {0,20}$\n?")
-_HAN = re.compile("[\u3400-\u9fff]")
+_HAN = re.compile("[\u3400-\u9fff]+")
 SAMPLE = 20_000  # characters, taken evenly, that show whether a text is Chinese
 
 
 def is_chinese(text: str) -> bool:
     """Say whether a text is mostly Chinese, by the share of Han characters."""
     sample = text[:: len(text) // SAMPLE + 1]
-    return len(_HAN.findall(sample)) * 5 > len(sample) - sample.count(" ")
+    return sum(map(len, _HAN.findall(sample))) * 5 > len(sample) - sample.count(" ")
 
 
 def line_ends(text: str) -> Edit:
