@@ -14,6 +14,8 @@ _LINE_ENDS = re.compile(
     "\r\n|[\r\x85\u2028\u2029]|(?<=[。！？”’」』…])[\x0b\x0c]"
 )  # a form feed also stands inside sentences
 
+_LINE_MARKS = "\r\x0b\x0c\x85\u2028\u2029"
+
 _TAGS = (
     "a abbr address article aside audio b base big blockquote body br button canvas caption center cite code col dd del div dl "
     "dt em embed fieldset figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins "
@@ -63,7 +65,7 @@ def is_chinese(text: str) -> bool:
 
 def line_ends(text: str) -> Edit:
     """CRLF, CR, Unicode's own line ends and form feeds after a sentence -> LF."""
-    return substitute(_LINE_ENDS, "\n", text)
+    return substitute(_LINE_ENDS, "\n", text) if any(mark in text for mark in _LINE_MARKS) else Edit(text)
 
 
 def _between(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:

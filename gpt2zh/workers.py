@@ -1,10 +1,12 @@
 """The same work on many things, on all cores, in order, in memory for a few of them.
 
-In: a function and an iterable. Out: its results, in the order of the items. A failure or Ctrl-C stops the workers.
+In: a function and an iterable. Out: its results, in the order of the items. A failure or Ctrl-C stops the workers, and so
+does the death of the process that started them.
 """
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -55,7 +57,14 @@ def ordered_map(
 
 def _start(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's own threads would fight with the other workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     start(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed closes no queue: its workers would wait for the next item for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def batches(items: Iterable[Item], size: Callable[[Item], int], least: int) -> Iterator[list[Item]]:
