@@ -469,8 +469,8 @@ def main() -> None:
         path, part = scratch / "train.json", scratch / "part.json"
         texts = books * -(-LEAST_CHARACTERS // sum(map(len, books)))
         path.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
-        step = max(1, len(texts) * ANCESTOR_CHARACTERS // sum(map(len, texts)))  # documents
-        part.write_text(json.dumps(texts[:: max(1, len(texts) // step)], ensure_ascii=False), encoding="utf-8")
+        every = -(-sum(map(len, texts)) // ANCESTOR_CHARACTERS)
+        part.write_text(json.dumps(texts[::every], ensure_ascii=False), encoding="utf-8")
         if not flags.ancestor:
             print("the ancestor is left out: git clone https://github.com/Morizeyao/GPT2-Chinese, then --ancestor PATH")
         found = in_fresh_process(one_core, path, part, flags.ancestor, scratch)
