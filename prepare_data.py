@@ -151,7 +151,7 @@ def raw_texts(sources: list[Source], report: Report, bar: tqdm, split: str) -> I
             else:
                 texts = corpus.read_file(source.path, read, corpus.file_state(source.path), bar.update)
             for text in texts:
-                yield RawText(number, corpus.LONE_SURROGATE.sub("", text), is_book)
+                yield RawText(number, corpus.without_lone_surrogates(text), is_book)
         except (UserError, OSError) as error:
             if not source.from_folder or source.path is None:
                 raise

@@ -45,11 +45,11 @@ class _Page:
         total = sum(counts.values())
         if total < FEWEST_LINES:
             return 0
-        beyond = total
+        beyond, full = total, 0
         best, best_full = 0, 0
         for width in range(WRAP_WIDTHS.stop):
             beyond -= counts[width]
-            full = sum(counts[width - less] for less in range(self.slack + 1))
+            full += counts[width] - counts[width - self.slack - 1]  # lines of this width, or a little less
             if width in WRAP_WIDTHS and beyond <= MOST_BEYOND * total and full > best_full:
                 best, best_full = width, full
         self.width = best

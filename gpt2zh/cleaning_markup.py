@@ -14,6 +14,8 @@ _LINE_ENDS = re.compile(
     "\r\n|[\r\x85\u2028\u2029]|(?<=[。！？”’」』…])[\x0b\x0c]"
 )  # a form feed also stands inside sentences
 
+_LINE_MARKS = "\r\x0b\x0c\x85\u2028\u2029"
+
 _TAGS = (
     "a abbr address article aside audio b base big blockquote body br button canvas caption center cite code col dd del div dl "
     "dt em embed fieldset figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins "
@@ -51,19 +53,19 @@ _INDENT = re.compile(r"(?m)^ +")
 _EMPTY = re.compile(r"\A\n+|\n{2,}")
 _MANY_EMPTY = re.compile(r"\A\n+|\n{3,}")
 _FENCE = re.compile(r"(?m)^ {0,20}(?:```+|~~~+) {0,9}[\w+#-]{0,20} {0,20}$\n?")
-_HAN = re.compile("[\u3400-\u9fff]")
+_HAN = re.compile("[\u3400-\u9fff]+")
 SAMPLE = 20_000  # characters, taken evenly, that show whether a text is Chinese
 
 
 def is_chinese(text: str) -> bool:
     """Say whether a text is mostly Chinese, by the share of Han characters."""
     sample = text[:: len(text) // SAMPLE + 1]
-    return len(_HAN.findall(sample)) * 5 > len(sample) - sample.count(" ")
+    return sum(map(len, _HAN.findall(sample))) * 5 > len(sample) - sample.count(" ")
 
 
 def line_ends(text: str) -> Edit:
     """CRLF, CR, Unicode's own line ends and form feeds after a sentence -> LF."""
-    return substitute(_LINE_ENDS, "\n", text)
+    return substitute(_LINE_ENDS, "\n", text) if any(mark in text for mark in _LINE_MARKS) else Edit(text)
 
 
 def _between(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:

@@ -30,7 +30,8 @@ from gpt2zh.workers import n_cores, ordered_map
 MOST_MISSING = 20  # characters that the vocabulary lacks are listed
 BATCH_CHARACTERS = 1_000_000  # tokenised at a time
 SMALL_CORPUS = 8_000_000  # characters; below, starting workers takes longer than the work
-SHARD_NAME = re.compile(r"tokenized_(train_\d+|val)\.[0-9a-f]{8}\.bin")
+# A shard, or what a killed build left of one that it was writing (`files.new_file`).
+SHARD_NAME = re.compile(r"tokenized_(train_\d+|val)\.[0-9a-f]{8}\.bin|\.tokenized_\w+\.[0-9a-f]{8}\.bin\.\d+\.tmp")
 
 
 class DocumentEncoder(Protocol):

@@ -1,11 +1,13 @@
 """The same work on many things, on all cores, in order, in memory for a few of them.
 
-In: a function and an iterable. Out: its results, in the order of the items. A failure or Ctrl-C stops the workers.
+In: a function and an iterable. Out: its results, in the order of the items. A failure or Ctrl-C stops the workers, and so
+does the death of the process that started them.
 """
 
 import multiprocessing
 import os
 import pickle
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -77,7 +79,14 @@ def _pickled(folder: str, *objects: object) -> Path:
 def _start(path: Path) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's own threads would fight with the other workers
     start, arguments = pickle.loads(path.read_bytes())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     start(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed closes no queue: its workers would wait for the next item for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def batches(items: Iterable[Item], size: Callable[[Item], int], least: int) -> Iterator[list[Item]]:

@@ -74,7 +74,7 @@ list(ordered_map(work, range(9), 2, start, ("x" * 1_000_000,)))
         capture_output=True,
         encoding="utf-8",
         timeout=60,
-        env={**os.environ, "PYTHONUTF8": "1"},  # fmt: skip
+        env={**os.environ, "PYTHONUTF8": "1"},
     )
     assert done.returncode == 1 and "内存不足" in done.stderr
 
