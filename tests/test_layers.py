@@ -25,7 +25,7 @@ LAYERS = {
         "subwords",
     }
     | {"words", "thulac_decoder", "thulac_model"},
-    2: {"shards", "shard_plan", "shard_builder", "batches"},
+    2: {"shards", "shard_plan", "shard_builder", "shard_conversion", "token_files", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }
 SIBLINGS = {
@@ -41,6 +41,8 @@ SIBLINGS = {
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
     ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
     ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
+    ("shard_conversion", "shards"), ("shard_conversion", "shard_plan"), ("shard_conversion", "shard_builder"),
+    ("shard_conversion", "token_files"),
     ("evaluation", "device"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
@@ -51,6 +53,7 @@ SCRIPTS = [
         "train.py",
         "generate.py",
         "evaluate.py",
+        "convert_shards.py",
         "cache/make_vocab.py",
         "cache/make_vocab_small.py",
     )
