@@ -5,9 +5,10 @@ python convert_shards.py --input data/tokenized/ --export nanogpt --output data/
 """
 
 import argparse
+import shlex
 
 from gpt2zh.errors import run_script, say
-from gpt2zh.flags import convert_shards_flags
+from gpt2zh.flags import convert_shards_flags, train_flags
 from gpt2zh.shard_conversion import export_shards, import_shards
 from gpt2zh.shards import open_shards
 from gpt2zh.token_files import find_token_files
@@ -35,10 +36,20 @@ def import_(flags: argparse.Namespace) -> None:
         f"词元：训练 {len(data.train)}，验证 {len(data.val)}；已写入 {flags.output}",
         f"tokens: {len(data.train)} train, {len(data.val)} validate; written",
     )
-    say(
-        "训练：train.py 用同样的 --tokenizer_path --segment --min_length --val_ratio；语料（--raw_data_path）在的话，它会重新切分",
-        "to train give train.py the same four flags; where the corpus of --raw_data_path is there, it is tokenised anew",
-    )
+    say("训练：", f"train on them: {training_command(flags)}")
+
+
+def training_command(flags: argparse.Namespace) -> str:
+    """The command line of train.py that takes the shards as they are."""
+    defaults = train_flags([])
+    words = ["python", "train.py", "--tokenized_data_path", flags.output, "--tokenizer_path", flags.tokenizer_path]
+    words += ["--segment"] if flags.segment else []
+    for name in ("min_length", "val_ratio"):
+        if getattr(flags, name) != getattr(defaults, name):
+            words += [f"--{name}", getattr(flags, name)]
+    if defaults.raw_data_path.exists():  # a corpus that is there would be tokenised in place of these shards
+        words += ["--raw_data_path", "none"]
+    return shlex.join(map(str, words))
 
 
 def export(flags: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -195,6 +196,19 @@ def test_training_takes_imported_shards_without_a_corpus(
     assert metrics[-1]["step"] > 3 and any("val/loss" in row for row in metrics)
     with pytest.raises(UserError, match="--min_length 128"):
         train("--val_ratio", 0.02, "--min_length", 5)
+
+
+def test_the_command_that_import_prints_trains_on_its_shards_and_leaves_them(
+    train: Callable[..., list[dict[str, float]]], workdir: Path, book: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = load_tokenizer(workdir / "vocab.txt")
+    write_as_the_ancestor(workdir / "old", [tokenizer.encode_documents([book[0]]).tolist()] * 2, 2)
+    convert("--input", "old", "--tokenizer_path", "vocab.txt", "--output", "new", "--min_length", 7, "--val_ratio", 0)
+    manifest = Path("new/manifest.json").read_bytes()
+    printed = next(line for line in capsys.readouterr().out.splitlines() if "train.py" in line)
+    command = shlex.split(printed[printed.index("python train.py") :])[2:]
+    assert Path("data/train.json").exists() and train(*command)[-1]["step"] > 3
+    assert Path("new/manifest.json").read_bytes() == manifest
 
 
 def test_shards_are_the_same_each_time_and_replace_those_of_before(
