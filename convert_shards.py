@@ -36,7 +36,7 @@ def import_(flags: argparse.Namespace) -> None:
         f"词元：训练 {len(data.train)}，验证 {len(data.val)}；已写入 {flags.output}",
         f"tokens: {len(data.train)} train, {len(data.val)} validate; written",
     )
-    say("训练：", f"train on them: {training_command(flags)}")
+    say("用它训练：", f"train on them: {training_command(flags)}")
 
 
 def training_command(flags: argparse.Namespace) -> str:

@@ -67,19 +67,26 @@ class TokenFiles:
             advance: called with the number of bytes that were read, now and then.
         """
         for path in (*self.train, *self.val):
+            validates = path in self.val
             held = np.empty(0, np.uint32)
             for ids in read_ids(path, vocab_size, advance):
                 held = np.concatenate([held, ids])
                 start = 0
                 for end in (np.flatnonzero(held == document_end_id) + 1).tolist():
-                    yield Part(held[start:end], True, path in self.val)
+                    yield from _cut(held[start:end], validates)
                     start = end
                 held = held[start:]
                 while len(held) > LONGEST_PART:  # never all of it: the last part is the one that closes
-                    yield Part(held[:LONGEST_PART], False, path in self.val)
+                    yield Part(held[:LONGEST_PART], False, validates)
                     held = held[LONGEST_PART:]
-            if len(held):
-                yield Part(held, True, path in self.val)
+            yield from _cut(held, validates)
+
+
+def _cut(document: np.ndarray, validates: bool) -> Iterator[Part]:
+    """The parts of a document's end, the same wherever the blocks of its file end."""
+    for start in range(0, len(document), LONGEST_PART):
+        end = start + LONGEST_PART
+        yield Part(document[start:end], end >= len(document), validates)
 
 
 def find_token_files(folder: Path) -> TokenFiles:

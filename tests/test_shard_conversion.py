@@ -138,6 +138,8 @@ def test_whole_documents_are_held_out_as_of_a_corpus(
     assert held and [document for document in documents if document in held] == held
     assert trained == [document for document in documents if document not in held]
     assert 0.03 < data.manifest["characters"]["val"] / sum(map(len, book)) <= 0.05
+    write_as_the_ancestor(here / "reversed", documents[::-1], 10)
+    assert documents_of(convert_in("reversed", "other", "--val_ratio", 0.05).val, tokenizer) == held[::-1]
 
 
 def documents_of(stream: TokenStream, tokenizer: Tokenizer) -> list[list[int]]:
@@ -254,6 +256,18 @@ BAD = {
     "huge id": (only("tokenized_train_0.txt", b"4 " + b"9" * 30), "第 2 个编号"),
     "large id in bin": (only("train.bin", b"\4\0\xff\xff"), "train.bin 的第 2 个编号是 65535"),
 }
+
+
+@pytest.mark.parametrize("n_ids", [299, 300, 301, 600])
+def test_a_document_ends_with_its_file_whatever_its_length(
+    here: Path, tokenizer: Tokenizer, small_blocks: None, n_ids: int
+) -> None:
+    Path("nano").mkdir()
+    for name in ("train", "val"):
+        np.full(n_ids, 300, "<u2").tofile(f"nano/{name}.bin")
+    data = convert_in("nano")
+    assert whole(data.train) == whole(data.val) == [300] * n_ids
+    assert data.manifest["documents"] == {"read": 2, "too_short": 0, "train": 1, "val": 1}
 
 
 @pytest.mark.parametrize("fault", sorted(BAD))
