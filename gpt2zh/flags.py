@@ -366,6 +366,52 @@ def make_vocab_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
+def convert_shards_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of convert_shards.py. The defaults for documents are those of train.py, which then takes the shards as they are."""
+    flags = Flags(
+        "别的工具切好的词元文件导入成分片（不重新分词），或把分片导出给别的工具。",
+        "Other tools' token files into shards, without tokenising again; or shards into other tools' files.",
+    )
+    flags.add(
+        "--input",
+        None,
+        "导入：放着 tokenized_train_0.txt … 或 train.bin、val.bin（nanoGPT）的文件夹；导出：分片文件夹",
+        "import: a folder with tokenized_train_0.txt … or train.bin, val.bin (nanoGPT); export: a folder of shards",
+        kind=Path,
+        shown_default="必须给 / required",
+    )
+    flags.add("--output", None, "写到哪个文件夹", "folder to write", kind=Path, shown_default="必须给 / required")
+    flags.add(
+        "--export",
+        None,
+        "导出成什么；不给则导入",
+        "what to export to; without it shards are imported",
+        kind=str,
+        choices=["nanogpt", "text"],
+        shown_default="无 / none",
+    )
+    flags.group("导入", "import")
+    flags.add(
+        "--tokenizer_path", Path("cache/vocab_small.txt"), "切这些词元用的词表", "the vocabulary that gave the ids"
+    )
+    flags.switch("--segment", "词级词表", "the vocabulary is of words")
+    flags.add("--num_pieces", 100, "切成多少个分片文件", "number of shard files", allowed=POSITIVE)
+    flags.add(
+        "--min_length", 128, "短于此字数的文章不收", "leave out shorter documents; characters", allowed=NOT_NEGATIVE
+    )
+    flags.add(
+        "--val_ratio",
+        0.02,
+        "留作验证的比例，按整篇；有 val.bin 就用它",
+        "share held out, whole documents; a val.bin is used instead",
+        allowed=BELOW_HALF,
+    )
+    parsed = flags.parse(argv)
+    if parsed.input is None or parsed.output is None:
+        raise UserError("--input 与 --output 都要给。", "give both --input and --output.")
+    return parsed
+
+
 def prepare_data_flags(
     rules: Sequence[str], conversions: Sequence[str], argv: Sequence[str] | None = None
 ) -> argparse.Namespace:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,8 +68,7 @@ def build_shards(
     """
     plan = make_plan(documents, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {VALIDATION: folder / f"tokenized_val.{settings.key}.bin"}
-    paths |= {i: folder / f"tokenized_train_{i}.{settings.key}.bin" for i in range(settings.num_pieces)}
+    paths = shard_paths(folder, settings)
     finished = set() if anew else {i for i, path in paths.items() if i != VALIDATION and read_header(path)}
     if finished:
         say(
@@ -84,9 +83,15 @@ def build_shards(
         batches = batches_of(documents, plan.piece, wanted)
         n_workers = n_cores() if plan.characters(wanted) >= SMALL_CORPUS else 1
         for batch in ordered_map(encode_batch, batches, n_workers, start_worker, (tokenizer, writer.dtype)):
-            writer.write(batch)
+            writer.write(batch.piece, batch.ids, batch.n_unknown, batch.missing)
             bar.update(batch.n_characters)
     finish(folder, paths, plan, settings)
+
+
+def shard_paths(folder: Path, settings: ShardSettings) -> dict[int, Path]:
+    """Where each piece lies, VALIDATION among them."""
+    train = {i: folder / f"tokenized_train_{i}.{settings.key}.bin" for i in range(settings.num_pieces)}
+    return {VALIDATION: folder / f"tokenized_val.{settings.key}.bin", **train}
 
 
 def batches_of(documents: Iterable[str], piece: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[int, list[str]]]:
@@ -155,15 +160,14 @@ class Writer:
             elif piece in self.open:
                 self.open.pop(piece)[0].__exit__(kind, error, trace)
 
-    def write(self, batch: EncodedBatch) -> None:
+    def write(self, piece: int, ids: np.ndarray, n_unknown: int, missing: Mapping[str, int]) -> None:
         """Append to a piece. The train pieces come one after the other: a new one closes those before it."""
-        piece = batch.piece
         for other in [other for other in self.open if piece != VALIDATION and other not in (piece, VALIDATION)]:
             self._finish(other)
-        self._start(piece).write(batch.ids.tobytes())
-        self.tokens[piece] += len(batch.ids)
-        self.unknown[piece] += batch.n_unknown
-        self.missing[piece] += batch.missing
+        self._start(piece).write(ids.astype(self.dtype, copy=False).tobytes())
+        self.tokens[piece] += len(ids)
+        self.unknown[piece] += n_unknown
+        self.missing[piece].update(missing)
 
     def _start(self, piece: int) -> BinaryIO:
         if piece not in self.open:

@@ -45,22 +45,38 @@ def make_plan(documents: Iterable[str], settings: ShardSettings) -> Plan:
         if settings.val_ratio > 0:
             digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
             hashes.append(int.from_bytes(digest[:8], "big"))
-    n_characters = np.array(lengths, dtype=np.int64)
-    kept = n_characters >= settings.min_length
-    if not kept.any():
+    return assign(np.array(lengths, dtype=np.int64), np.array(hashes, dtype=np.uint64), settings)
+
+
+def assign(
+    lengths: np.ndarray, hashes: np.ndarray, settings: ShardSettings, validates: np.ndarray | None = None
+) -> Plan:
+    """The plan for documents that are known by length and hash.
+
+    Args:
+        lengths: characters, (n,), int64.
+        hashes: of the documents, (n,); not read where none is to be chosen for validation.
+        validates: which documents validate, (n,), bool, where that is decided already.
+
+    Raises:
+        UserError: no document is left after `min_length`.
+    """
+    to_train = lengths if validates is None else lengths[~validates]
+    if not (to_train >= settings.min_length).any():
         raise UserError(
-            f"{len(kept)} 篇文章全部短于 --min_length {settings.min_length} 字（最长的 {n_characters.max()} 字），没有可训练的文字。请减小 --min_length，例如 1。",
-            f"all {len(kept)} documents are shorter than --min_length {settings.min_length} characters (the longest has {n_characters.max()}): nothing to train on. Lower --min_length, to 1 for instance.",
+            f"{len(to_train)} 篇文章全部短于 --min_length {settings.min_length} 字（最长的 {to_train.max()} 字），没有可训练的文字。请减小 --min_length，例如 1。",
+            f"all {len(to_train)} documents are shorter than --min_length {settings.min_length} characters (the longest has {to_train.max()}): nothing to train on. Lower --min_length, to 1 for instance.",
         )
-    piece = np.full(len(kept), LEFT_OUT, dtype=np.int32)
-    if settings.val_ratio > 0:
-        held = hold_out(n_characters[kept], np.array(hashes, dtype=np.uint64)[kept], settings.val_ratio)
-    else:
-        held = np.zeros(kept.sum(), dtype=bool)
-    piece[np.flatnonzero(kept)[held]] = VALIDATION
-    train = np.flatnonzero(kept)[~held]
-    piece[train] = cut(n_characters[train], settings.num_pieces)
-    return Plan(n_characters, piece)
+    kept = lengths >= settings.min_length
+    if validates is None:
+        validates = np.zeros(len(lengths), dtype=bool)
+        if settings.val_ratio > 0:
+            validates[kept] = hold_out(lengths[kept], hashes[kept], settings.val_ratio)
+    piece = np.full(len(lengths), LEFT_OUT, dtype=np.int32)
+    piece[kept & validates] = VALIDATION
+    train = np.flatnonzero(kept & ~validates)
+    piece[train] = cut(lengths[train], settings.num_pieces)
+    return Plan(lengths, piece)
 
 
 def hold_out(lengths: np.ndarray, hashes: np.ndarray, val_ratio: float) -> np.ndarray:

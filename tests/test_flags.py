@@ -20,6 +20,7 @@ OURS = {
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
     "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
+    "convert_shards_flags": "input output export tokenizer_path segment num_pieces min_length val_ratio",
 }
 ANCESTOR_DEFAULTS = {
     "train_flags": {"epochs": 5, "batch_size": 8, "lr": 1.5e-4, "log_step": 1, "gradient_accumulation": 1, "max_grad_norm": 1.0, "num_pieces": 100, "min_length": 128, "raw": False, "fp16": False},
@@ -45,6 +46,15 @@ def test_prepare_data_has_these_flags_and_knows_its_rules() -> None:
     parsed = flags.prepare_data_flags(["a", "b", "c"], ["none", "t2s"], ["x.txt", "y", "--skip_rules", "a，c"])
     assert set(vars(parsed)) == set(OURS["prepare_data_flags"].split())
     assert parsed.inputs == ["x.txt", "y"] and parsed.rules == ["b"]
+
+
+def test_convert_shards_has_these_flags_and_trains_defaults() -> None:
+    parsed = vars(flags.convert_shards_flags("--input a --output b".split()))
+    assert set(parsed) == set(OURS["convert_shards_flags"].split())
+    shared = ("tokenizer_path", "segment", "num_pieces", "min_length", "val_ratio")
+    assert {name: parsed[name] for name in shared} == {name: vars(flags.train_flags([]))[name] for name in shared}
+    with pytest.raises(UserError, match="--input"):
+        flags.convert_shards_flags(["--output", "b"])
 
 
 @pytest.mark.parametrize("parser", sorted(ANCESTOR_DEFAULTS))
@@ -96,7 +106,10 @@ def test_dead_flags_are_accepted_and_said_to_do_nothing(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("script", ["prepare_data.py", "train.py", "generate.py", "evaluate.py", "cache/make_vocab.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["prepare_data.py", "train.py", "generate.py", "evaluate.py", "convert_shards.py", "cache/make_vocab.py"],
+)
 def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", script, "--help"],

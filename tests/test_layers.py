@@ -19,7 +19,7 @@ LAYERS = {
         "vocabulary", "pipelines", "character_table", "alphabet", "lattice", "tokenizer", "loading",
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
-    2: {"shards", "shard_plan", "shard_builder", "batches"},
+    2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches"},
     3: {"device", "model", "loss", "optim", "checkpoint", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
@@ -36,6 +36,8 @@ SIBLINGS = {
     ("subwords", "pipelines"), ("subwords", "vocabulary"),
     ("words", "thulac_decoder"), ("words", "pipelines"), ("words", "vocabulary"), ("thulac_decoder", "thulac_model"),
     ("batches", "shards"), ("shard_plan", "shards"), ("shard_builder", "shard_plan"), ("shard_builder", "shards"),
+    ("shard_conversion", "shards"), ("shard_conversion", "shard_plan"), ("shard_conversion", "shard_builder"),
+    ("shard_conversion", "token_files"),
     ("evaluation", "device"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
@@ -46,6 +48,7 @@ SCRIPTS = [
         "train.py",
         "generate.py",
         "evaluate.py",
+        "convert_shards.py",
         "cache/make_vocab.py",
         "cache/make_vocab_small.py",
     )

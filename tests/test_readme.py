@@ -15,6 +15,7 @@ PARSERS = {
     "train.py": flags.train_flags,
     "generate.py": flags.generate_flags,
     "evaluate.py": flags.evaluate_flags,
+    "convert_shards.py": flags.convert_shards_flags,
     "cache/make_vocab.py": flags.make_vocab_flags,
 }
 

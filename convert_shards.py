@@ -1,0 +1,67 @@
+"""Other tools' token files -> shards, without tokenising again; or shards -> other tools' token files.
+
+python convert_shards.py --input data/tokenized_old/ --tokenizer_path cache/vocab_small.txt --output data/tokenized/
+python convert_shards.py --input data/tokenized/ --export nanogpt --output data/nanogpt/
+"""
+
+import argparse
+import shlex
+
+from gpt2zh.errors import run_script, say
+from gpt2zh.flags import convert_shards_flags, train_flags
+from gpt2zh.shard_conversion import export_shards, import_shards
+from gpt2zh.shards import open_shards
+from gpt2zh.token_files import find_token_files
+from tokenizations.loading import load_tokenizer
+
+
+def main() -> None:
+    flags = convert_shards_flags()
+    (import_ if flags.export is None else export)(flags)
+
+
+def import_(flags: argparse.Namespace) -> None:
+    """Files of ids to shards, and the command that trains on them."""
+    files = find_token_files(flags.input)
+    tokenizer = load_tokenizer(flags.tokenizer_path, flags.segment)
+    import_shards(files, flags.output, tokenizer, flags.min_length, flags.val_ratio, flags.num_pieces)
+
+    data = open_shards(flags.output)
+    documents = data.manifest["documents"]
+    say(
+        f"文章 {documents['read']} 篇：训练 {documents['train']}，验证 {documents['val']}，短于 {flags.min_length} 字不收 {documents['too_short']}",
+        f"documents: {documents['train']} train, {documents['val']} validate, {documents['too_short']} too short",
+    )
+    say(
+        f"词元：训练 {len(data.train)}，验证 {len(data.val)}；已写入 {flags.output}",
+        f"tokens: {len(data.train)} train, {len(data.val)} validate; written",
+    )
+    say("用它训练：", f"train on them: {training_command(flags)}")
+
+
+def training_command(flags: argparse.Namespace) -> str:
+    """The command line of train.py that takes the shards as they are."""
+    defaults = train_flags([])
+    words = ["python", "train.py", "--tokenized_data_path", flags.output, "--tokenizer_path", flags.tokenizer_path]
+    words += ["--segment"] if flags.segment else []
+    for name in ("min_length", "val_ratio"):
+        if getattr(flags, name) != getattr(defaults, name):
+            words += [f"--{name}", getattr(flags, name)]
+    if defaults.raw_data_path.exists():  # a corpus that is there would be tokenised in place of these shards
+        words += ["--raw_data_path", "none"]
+    return shlex.join(map(str, words))
+
+
+def export(flags: argparse.Namespace) -> None:
+    """Shards to files of ids."""
+    data = open_shards(flags.input)
+    names = export_shards(data, flags.output, flags.export)
+    shown = " ".join(names if len(names) < 4 else [names[0], "…", names[-1]])
+    say(
+        f"已写入 {flags.output}：{shown}（训练 {len(data.train)} 个词元，验证 {len(data.val)}）；词表大小与指纹在 meta.json",
+        f"written; {data.manifest['settings']['vocab_size']} entries",
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)
