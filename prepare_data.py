@@ -48,13 +48,13 @@ def main() -> None:
         finder = DuplicateFinder(threshold or DEFAULT_THRESHOLD)
         paragraphs = ParagraphCounter(flags.paragraph_length)
         lengths = array("q")
-        for prepared in prepare_all(sources, report, flags.split_chapters, flags.rules, flags.convert, threshold):
-            for piece, signature in zip(prepared.pieces, prepared.signatures):
+        steps = (tuple(flags.rules), flags.convert, threshold is not None, bool(flags.paragraph_length))
+        for prepared in prepare_all(sources, report, flags.split_chapters, steps):
+            for piece, signature, numbers in zip(prepared.pieces, prepared.signatures, prepared.paragraphs):
                 held.add(prepared.source, piece)
                 finder.add_signature(signature)
                 lengths.append(len(piece))
-                if flags.paragraph_length:
-                    paragraphs.add(piece.split("\n"))
+                paragraphs.add_numbers(numbers)
 
         # ----- 3. what is there twice, what validates ----------------------------------------------------------------
         duplicates = {} if flags.keep_duplicates else finder.find()
@@ -95,21 +95,17 @@ def main() -> None:
     say(f"语料已写入 {written}；清洗报告：{report_path}", f"corpus written; the report: {report_path}")
 
 
-def prepare_all(
-    sources: list[Source],
-    report: Report,
-    split: str,
-    rules: list[str],
-    convert: str,
-    threshold: float | None,
-) -> Iterator[Prepared]:
-    """The first three steps for every text of every source, in order, counted in the report."""
+def prepare_all(sources: list[Source], report: Report, split: str, steps: tuple[object, ...]) -> Iterator[Prepared]:
+    """The first three steps for every text of every source, in order, counted in the report.
+
+    Args:
+        steps: the arguments of `start_preparing`.
+    """
     n_bytes = sum(source.n_bytes for source in sources)
     n_workers = n_cores() if n_bytes > SMALL or any(source.path is None for source in sources) else 1
-    arguments = (tuple(rules), convert, threshold is not None)
     with tqdm(total=n_bytes or None, desc="prepare", unit="B", unit_scale=True) as bar:
         tasks = batches(raw_texts(sources, report, bar, split), lambda raw: len(raw.text), BATCH)
-        for done in ordered_map(prepare, tasks, n_workers, start_preparing, arguments):
+        for done in ordered_map(prepare, tasks, n_workers, start_preparing, steps):
             for prepared in done:
                 report.add(prepared)
                 yield prepared

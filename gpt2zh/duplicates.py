@@ -232,7 +232,11 @@ class ParagraphCounter:
 
     def add(self, paragraphs: Sequence[str]) -> None:
         """Count the paragraphs of a document; blanks at their ends do not matter."""
-        self._hashes.extend(_number(stripped) for paragraph in paragraphs if (stripped := paragraph.strip()))
+        self.add_numbers(paragraph_numbers(paragraphs))
+
+    def add_numbers(self, numbers: bytes) -> None:
+        """Count the paragraphs of a document by their `paragraph_numbers`, which another process may have made."""
+        self._hashes.frombytes(numbers)
 
     def second_pass(self) -> Callable[[Sequence[str]], list[str]]:
         """Return `kept(paragraphs)`: those of a document that were in none before it."""
@@ -262,6 +266,11 @@ class ParagraphCounter:
             return [paragraph for paragraph, going in zip(paragraphs, goes) if not going]
 
         return kept
+
+
+def paragraph_numbers(paragraphs: Sequence[str]) -> bytes:
+    """What `ParagraphCounter` needs to know of the paragraphs of a document: 8 bytes for each that is not blank."""
+    return array("Q", (_number(stripped) for paragraph in paragraphs if (stripped := paragraph.strip()))).tobytes()
 
 
 def _number(text: str) -> int:

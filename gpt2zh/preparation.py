@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gpt2zh.chapters import split_chapters
 from gpt2zh.cleaning import RULES, clean
-from gpt2zh.duplicates import signature, text_hash
+from gpt2zh.duplicates import paragraph_numbers, signature, text_hash
 from gpt2zh.errors import UserError
 
 CONVERSIONS = ("none", "t2s", "s2t", "tw2sp", "s2twp", "hk2s", "s2hk")
@@ -32,16 +32,18 @@ class Prepared:
     n_characters: int
     pieces: list[str]
     signatures: list[bytes]
+    paragraphs: list[bytes]  # the numbers of each piece's paragraphs, where they are counted
     counts: dict[str, int]
     examples: dict[str, list[tuple[str, str]]]
 
 
-def start_preparing(rule_names: Sequence[str], convert: str, near: bool) -> None:
+def start_preparing(rule_names: Sequence[str], convert: str, near: bool, count_paragraphs: bool) -> None:
     """Choose the steps, once a process: cleaning rules, one of CONVERSIONS, whether near duplicates are signed for."""
-    global rules, converted, signed
+    global rules, converted, signed, numbered
     rules = [rule for rule in RULES if rule.name in rule_names]
     converted = load_converter(convert)
     signed = signature if near else text_hash
+    numbered = count_paragraphs
 
 
 def prepare(texts: list[RawText]) -> list[Prepared]:
@@ -53,7 +55,8 @@ def prepare(texts: list[RawText]) -> list[Prepared]:
         pieces = [piece.strip() for piece in (split_chapters(text) if raw.is_book else [text])]
         pieces = [piece for piece in pieces if piece]
         signatures = [signed(piece) for piece in pieces]
-        done.append(Prepared(raw.source, len(raw.text), pieces, signatures, cleaned.counts, cleaned.examples))
+        numbers = [paragraph_numbers(piece.split("\n")) if numbered else b"" for piece in pieces]
+        done.append(Prepared(raw.source, len(raw.text), pieces, signatures, numbers, cleaned.counts, cleaned.examples))
     return done
 
 
