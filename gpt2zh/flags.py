@@ -60,8 +60,8 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add(
         "--raw_data_path",
         Path("data/train.json"),
-        "语料：JSON 列表、JSONL、txt，或放着它们的文件夹",
-        "corpus: a JSON list, JSONL, txt, or a folder of them",
+        "语料：JSON 列表、JSONL、txt、parquet（可带 .gz），或放着它们的文件夹",
+        "corpus: a JSON list, JSONL, txt, parquet (also .gz), or a folder of them",
     )
     flags.switch(
         "--raw",
@@ -92,9 +92,12 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     flags.group("词表", "vocabulary")
     flags.add(
-        "--tokenizer_path", Path("cache/vocab_small.txt"), "词表文件，一行一个词条", "vocabulary file, one entry a line"
+        "--tokenizer_path",
+        Path("cache/vocab_small.txt"),
+        "词表：.txt 一行一个词条；tokenizer.json；sentencepiece 的 .model；或放着 vocab.json 与 merges.txt 的文件夹",
+        "vocabulary: .txt, one entry a line; tokenizer.json; sentencepiece's .model; or a folder with vocab.json and merges.txt",
     )
-    flags.switch("--segment", "词级词表（中文以词为单位）", "the vocabulary is of words")
+    flags.switch("--segment", "词级词表（.txt，中文以词为单位）", "the vocabulary (.txt) is of words")
     flags.switch("--bpe_token", "用 GPT-2 的字节级 BPE（见下两项）", "byte-level BPE as in GPT-2 (next two flags)")
     flags.add("--encoder_json", Path("tokenizations/encoder.json"), "BPE 的 encoder.json", "BPE: encoder.json")
     flags.add("--vocab_bpe", Path("tokenizations/vocab.bpe"), "BPE 的 vocab.bpe", "BPE: vocab.bpe")
@@ -252,8 +255,8 @@ def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add(
         "--raw_data_path",
         None,
-        "要评的文字：JSON 列表、JSONL、txt 或文件夹",
-        "the text: a JSON list, JSONL, txt or a folder",
+        "要评的文字：JSON 列表、JSONL、txt、parquet 或文件夹",
+        "the text: a JSON list, JSONL, txt, parquet or a folder",
         kind=Path,
         shown_default="用下一项 / the next flag",
     )

@@ -116,7 +116,7 @@ LONG = {"flags.py", "train.py"}
 @pytest.mark.parametrize("path", [*LIBRARY, *SCRIPTS], ids=lambda path: path.stem)
 def test_files_and_functions_stay_short_enough_to_read(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= (500 if path.name in LONG else 320)
+    assert len(text.splitlines()) <= (550 if path.name in LONG else 320)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and path.name not in LONG:
             assert node.end_lineno - node.lineno < 60, node.name
