@@ -12,6 +12,7 @@ In: texts. Out: ids, all texts one after the other, and how many each text has.
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import tokenizers
@@ -107,13 +108,13 @@ class CharacterTable:
         inside = np.flatnonzero(symbols == WORD)
         words = self._words(codes, inside)
         self._remember(set(words))
-        spelled = [self.words[word] for word in words]
+        spelled = list(map(self.words.__getitem__, words))
         counts = np.ones(len(symbols), dtype=np.int64)
         counts[symbols == BLANK] = 0
         counts[inside] = 0
-        counts[inside[np.diff(inside, prepend=-2) != 1]] = [len(ids) for ids in spelled]
+        counts[inside[np.diff(inside, prepend=-2) != 1]] = list(map(len, spelled))
         out = np.repeat(symbols, counts)
-        out[out == WORD] = [id_ for ids in spelled for id_ in ids]
+        out[out == WORD] = np.fromiter(chain.from_iterable(spelled), np.int32)
         return out
 
     def _remember(self, words: set[str]) -> None:
