@@ -18,7 +18,7 @@ from gpt2zh import corpus, hub
 from gpt2zh.cleaning import RULES
 from gpt2zh.corpus import FileRead
 from gpt2zh.corpus_writer import CorpusWriter, HeldPieces
-from gpt2zh.duplicates import DuplicateFinder, ParagraphCounter
+from gpt2zh.duplicates import DuplicateFinder, ParagraphCounter, RepeatedParagraphs
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable, write_text
 from gpt2zh.flags import prepare_data_flags
@@ -46,7 +46,7 @@ def main() -> None:
     with HeldPieces(flags.output.parent) as held:
         # ----- 1, 2. read, clean, convert, cut; the pieces are held on disk ------------------------------------------
         finder = DuplicateFinder(threshold or DEFAULT_THRESHOLD)
-        paragraphs = ParagraphCounter(flags.paragraph_length)
+        paragraphs = ParagraphCounter()
         lengths = array("q")
         steps = (tuple(flags.rules), flags.convert, threshold is not None, bool(flags.paragraph_length))
         for prepared in prepare_all(sources, report, flags.split_chapters, steps):
@@ -59,7 +59,7 @@ def main() -> None:
         # ----- 3. what is there twice, what validates ----------------------------------------------------------------
         duplicates = {} if flags.keep_duplicates else finder.find()
         report.name_originals(duplicates)
-        unrepeated = paragraphs.second_pass() if flags.paragraph_length else list
+        repeats = RepeatedParagraphs(paragraphs.repeated(), flags.paragraph_length)
         validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.val_ratio)
 
         # ----- 4. write ----------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def main() -> None:
                     report.drop_duplicate(source, piece, duplicates[number])
                     continue
                 lines = piece.split("\n")
-                kept = unrepeated(lines)
+                kept = repeats.without(lines)
                 text = "\n".join(kept).strip()
                 if len(text) < LEAST_KEPT * len(piece):
                     report.drop_repeated(source, piece, text)
@@ -81,6 +81,7 @@ def main() -> None:
                 if len(text) < max(1, flags.min_length):
                     report.drop_short(source, text)
                     continue
+                repeats.keep(lines)
                 (val if validates[number] else train).write(text)
                 report.keep(number, source, text, bool(validates[number]))
             if not train.n_written:

@@ -16,7 +16,7 @@ made, a document takes 30 bytes a character. A paragraph costs 8 bytes, a repeat
 
 import functools
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
@@ -219,15 +219,9 @@ class _KeptRows:
 
 
 class ParagraphCounter:
-    """Which paragraphs occur again: site advertisements, repeated notices, doubled stories.
+    """The first pass over the paragraphs of a corpus: which occur more than once."""
 
-    A first pass counts the paragraphs of every document with `add`; `second_pass` gives the function to ask in the same
-    order. The first occurrence is kept. A paragraph shorter than `min_characters` repeats by nature ("他笑了。"): it goes only
-    if it, too, was there before and stands among longer repeats, as the dialogue of a doubled story does.
-    """
-
-    def __init__(self, min_characters: int = 40) -> None:
-        self.min_characters = min_characters
+    def __init__(self) -> None:
         self._hashes = array("Q")
 
     def add(self, paragraphs: Sequence[str]) -> None:
@@ -238,34 +232,46 @@ class ParagraphCounter:
         """Count the paragraphs of a document by their `paragraph_numbers`, which another process may have made."""
         self._hashes.frombytes(numbers)
 
-    def second_pass(self) -> Callable[[Sequence[str]], list[str]]:
-        """Return `kept(paragraphs)`: those of a document that were in none before it."""
+    def repeated(self) -> set[int]:
+        """The numbers that were counted more than once."""
         hashes = np.sort(np.frombuffer(self._hashes, np.uint64))
-        unseen = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-        seen: set[int] = set()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
-        def was_seen(paragraph: str) -> bool:
-            number = _number(paragraph)
-            if number in unseen:
-                unseen.remove(number)
-                seen.add(number)
-                return False
-            return number in seen
 
-        def kept(paragraphs: Sequence[str]) -> list[str]:
-            stripped = [paragraph.strip() for paragraph in paragraphs]
-            again = [bool(paragraph) and was_seen(paragraph) for paragraph in stripped]
-            is_long = [len(paragraph) >= self.min_characters for paragraph in stripped]
-            goes = [repeated and long for repeated, long in zip(again, is_long)]
-            repeats = [place for place, going in enumerate(goes) if going]
-            for start, end in pairwise(repeats):  # short ones between two repeats
-                if not any(is_long[start + 1 : end]):
-                    goes[start + 1 : end] = [repeated or not text for repeated, text in zip(again, stripped)][
-                        start + 1 : end
-                    ]
-            return [paragraph for paragraph, going in zip(paragraphs, goes) if not going]
+class RepeatedParagraphs:
+    """The second pass: paragraphs that an earlier document of the corpus has: site advertisements, notices, doubled stories.
 
-        return kept
+    What a document repeats of itself, a refrain, is its own. A paragraph shorter than `min_characters` repeats by nature
+    ("他笑了。"): it goes only if it, too, was there before and stands among longer repeats, as the dialogue of a story told twice.
+
+    Args:
+        repeated: of `ParagraphCounter`.
+    """
+
+    def __init__(self, repeated: set[int], min_characters: int = 40) -> None:
+        self.min_characters = min_characters
+        self._repeated = repeated
+        self._seen: set[int] = set()
+
+    def without(self, paragraphs: Sequence[str]) -> list[str]:
+        """The paragraphs of a document that no kept document before it has."""
+        stripped = [paragraph.strip() for paragraph in paragraphs]
+        again = [bool(text) and _number(text) in self._seen for text in stripped]
+        is_long = [len(text) >= self.min_characters for text in stripped]
+        goes = [repeated and long for repeated, long in zip(again, is_long)]
+        repeats = [place for place, going in enumerate(goes) if going]
+        for start, end in pairwise(repeats):
+            if not any(is_long[start + 1 : end]):
+                goes[start + 1 : end] = [again[place] or not stripped[place] for place in range(start + 1, end)]
+        return [paragraph for paragraph, going in zip(paragraphs, goes) if not going]
+
+    def keep(self, paragraphs: Sequence[str]) -> None:
+        """Remember a document that is kept."""
+        self._seen.update(
+            number
+            for paragraph in paragraphs
+            if (text := paragraph.strip()) and (number := _number(text)) in self._repeated
+        )
 
 
 def paragraph_numbers(paragraphs: Sequence[str]) -> bytes:

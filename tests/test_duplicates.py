@@ -20,6 +20,7 @@ from gpt2zh.duplicates import (
     Duplicate,
     DuplicateFinder,
     ParagraphCounter,
+    RepeatedParagraphs,
     estimate,
     ngrams,
     signature,
@@ -271,12 +272,16 @@ def test_without_rensa_the_message_says_what_to_install() -> None:
     assert output.startswith("UserError") and 'pip install "rensa>=0.5"' in output
 
 
-def second_pass(documents: list[list[str]], min_characters: int) -> list[str]:
-    counter = ParagraphCounter(min_characters)
+def unrepeated(documents: list[list[str]], min_characters: int) -> list[str]:
+    counter = ParagraphCounter()
     for paragraphs in documents:
         counter.add(paragraphs)
-    kept = counter.second_pass()
-    return [paragraph for paragraphs in documents for paragraph in kept(paragraphs)]
+    repeats = RepeatedParagraphs(counter.repeated(), min_characters)
+    left = []
+    for paragraphs in documents:
+        left += repeats.without(paragraphs)
+        repeats.keep(paragraphs)
+    return left
 
 
 @settings(deadline=None)
@@ -288,7 +293,7 @@ def second_pass(documents: list[list[str]], min_characters: int) -> list[str]:
     )
 )
 def test_each_long_paragraph_is_left_once_and_short_ones_always(paragraphs: list[str]) -> None:
-    left = second_pass([[paragraph] for paragraph in paragraphs], 9)
+    left = unrepeated([[paragraph] for paragraph in paragraphs], 9)
     seen, expected = set(), []
     for paragraph in paragraphs:
         if len(paragraph.strip()) < 9 or paragraph.strip() not in seen:
@@ -299,23 +304,31 @@ def test_each_long_paragraph_is_left_once_and_short_ones_always(paragraphs: list
 
 def test_a_book_told_twice_is_left_once(book: list[str]) -> None:
     paragraphs = "\n".join(book).split("\n")
-    once = second_pass([paragraphs], 40)
-    again = second_pass([paragraphs, paragraphs], 40)[len(once) :]
+    once = unrepeated([paragraphs], 40)
+    again = unrepeated([paragraphs, paragraphs], 40)[len(once) :]
     assert sum(map(len, again)) < 0.06 * sum(map(len, once))  # what stands at the edges of the long paragraphs
 
 
 def test_short_paragraphs_go_with_the_long_repeats_around_them_if_they_repeat_too() -> None:
     story = ["甲" * 50, "他笑了。", "", "“好。”", "乙" * 50]
-    assert second_pass([story, story], 40) == story
-    assert second_pass([story, [*story[:3], "“不好。”", *story[4:]]], 40) == [*story, "“不好。”"]
+    assert unrepeated([story, story], 40) == story
+    assert unrepeated([story, [*story[:3], "“不好。”", *story[4:]]], 40) == [*story, "“不好。”"]
     apart = ["他笑了。", "丙" * 50, "他笑了。"]
-    assert second_pass([story, apart, apart], 40) == [*story, *apart, "他笑了。", "他笑了。"]
+    assert unrepeated([story, apart, apart], 40) == [*story, *apart, "他笑了。", "他笑了。"]
 
 
-def test_every_second_pass_starts_anew() -> None:
-    counter = ParagraphCounter(2)
-    for paragraph in ("天地", "玄黄", "天地"):
-        counter.add([paragraph])
+def test_what_a_document_repeats_of_itself_is_its_own() -> None:
+    refrain = ["甲" * 50, "乙" * 60, "甲" * 50]
+    assert unrepeated([refrain], 40) == refrain
+    assert unrepeated([refrain, ["丙" * 50, "甲" * 50]], 40) == [*refrain, "丙" * 50]
+
+
+def test_a_document_that_is_not_kept_takes_nothing_with_it() -> None:
+    counter = ParagraphCounter()
     for _ in range(2):
-        kept = counter.second_pass()
-        assert [kept([paragraph]) for paragraph in ("天地", "玄黄", "天地", "天地")] == [["天地"], ["玄黄"], [], []]
+        counter.add(["甲" * 50])
+    repeats = RepeatedParagraphs(counter.repeated())
+    assert repeats.without(["甲" * 50]) == ["甲" * 50]  # and the document is dropped for another reason
+    assert repeats.without(["甲" * 50]) == ["甲" * 50]
+    repeats.keep(["甲" * 50])
+    assert repeats.without(["甲" * 50]) == []
