@@ -77,7 +77,7 @@ def main() -> None:
                 if len(text) < LEAST_KEPT * len(piece):
                     report.drop_repeated(source, piece, text)
                     continue
-                report.drop_paragraphs(source, lines, kept)
+                report.drop_paragraphs(source, lines, kept, len(piece) - len(text))
                 if len(text) < max(1, flags.min_length):
                     report.drop_short(source, text)
                     continue

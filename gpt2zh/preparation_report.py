@@ -108,11 +108,11 @@ class Report:
         self.n_repeated += 1
         self._list(source, text, "paragraphs", 1 - len(rest) / len(text), None)
 
-    def drop_paragraphs(self, source: int, lines: list[str], kept: list[str]) -> None:
-        """What repeated paragraphs cost a piece; `kept` are its other lines."""
+    def drop_paragraphs(self, source: int, lines: list[str], kept: list[str], n_characters: int) -> None:
+        """What repeated paragraphs cost a piece: characters, line ends included; `kept` are its other lines."""
         if len(kept) < len(lines):
             dropped = Counter(lines) - Counter(kept)
-            self.sources[source].in_paragraphs += sum(len(line) * n for line, n in dropped.items())
+            self.sources[source].in_paragraphs += n_characters
             self.n_paragraphs += dropped.total()
             self.repeated.update({excerpt(line): n for line, n in dropped.items()})
             if len(self.repeated) > 2 * MOST_COUNTED:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_copies_are_dropped_once_and_named(tmp_path: Path, chapters: list[str]) 
     assert "| exact | 1.00 |" in report and "| near | " in report
     assert len(prepared(tmp_path, "a.json", "--near_duplicates", 0, "--paragraph_length", 0)) == len(chapters) + 1
     assert len(prepared(tmp_path, "a.json", "--keep_duplicates", "--paragraph_length", 0)) == len(chapters) + 2
+
+
+def test_every_character_that_cleaning_left_is_accounted_for(tmp_path: Path, chapters: list[str]) -> None:
+    mixed = "\n".join(["第九章", "新的一段。" * 500, *chapters[0].split("\n")[1:4]])
+    _write(tmp_path / "a.txt", "\n".join([*chapters, chapters[1], mixed, "第十章", "短。"]))
+    text = prepared(tmp_path, "a.txt", "--min_length", 20)
+    row = next(
+        line
+        for line in (tmp_path / "out_report.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| a.txt")
+    )
+    read, cleaned, duplicates, paragraphs, short, n_kept, kept = map(int, re.findall(r"\| (\d+)(?= )", row)[1:])
+    assert read >= cleaned == duplicates + paragraphs + short + kept
+    assert min(duplicates, paragraphs, short) > 0 and (n_kept, kept) == (len(text), sum(map(len, text)))
 
 
 def test_a_rule_can_be_switched_off(tmp_path: Path, chapters: list[str]) -> None:
