@@ -36,7 +36,9 @@ LEAST_KEPT = 0.5  # of a piece; where repeated paragraphs leave less, the rest i
 
 def main() -> None:
     flags = prepare_data_flags([rule.name for rule in RULES], CONVERSIONS)
-    sources = find_sources(flags.inputs)
+    report_path = flags.report or flags.output.with_name(f"{flags.output.stem}_report.md")
+    val_path = flags.output.with_name(f"{flags.output.stem}_val{flags.output.suffix}")
+    sources = find_sources(flags.inputs, {flags.output, report_path, val_path})
     require_writable(flags.output.parent)
     load_converter(flags.convert)  # a missing package is found here, not in a worker
     threshold = near_threshold(flags.near_duplicates)
@@ -63,7 +65,6 @@ def main() -> None:
         validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.val_ratio)
 
         # ----- 4. write ----------------------------------------------------------------------------------------------
-        val_path = flags.output.with_name(f"{flags.output.stem}_val{flags.output.suffix}")
         with CorpusWriter(flags.output) as train, CorpusWriter(val_path) if validates.any() else nullcontext() as val:
             for number, (source, piece) in enumerate(
                 tqdm(held, total=held.n_pieces, desc="write", unit="doc", unit_scale=True)
@@ -88,7 +89,6 @@ def main() -> None:
                 raise UserError(f"没有留下任何文字：{report.totals()[0]}。", f"no text is left: {report.totals()[1]}.")
 
     # ----- 5. report -------------------------------------------------------------------------------------------------
-    report_path = flags.report or flags.output.with_name(f"{flags.output.stem}_report.md")
     write_text(report_path, report.markdown())
     for line in report.lines():
         say(*line)
@@ -123,16 +123,24 @@ def choose_validation(
     return validates
 
 
-def find_sources(names: list[str]) -> list[Source]:
-    """The files and data sets that the arguments stand for, each once."""
-    found: dict[str, Source] = {}
+def find_sources(names: list[str], outputs: set[Path]) -> list[Source]:
+    """The files and data sets that the arguments stand for, each once; not what an earlier run wrote into a folder."""
+    found: dict[object, Source] = {}
+    written = {path.resolve() for path in outputs}
     for name in names:
         path = Path(name)
         if name.startswith(HUB) or hub.is_saved_dataset(path):
             found[name] = Source(name.removeprefix(HUB), None, 0, False)
             continue
         for file in corpus.corpus_files(path):
-            found.setdefault(str(file), Source(str(file), file, file.stat().st_size, path != file))
+            key = file.resolve()
+            if key not in written or path == file:
+                found.setdefault(key, Source(str(file), file, file.stat().st_size, path != file))
+    if not found:
+        raise UserError(
+            f"{' '.join(names)} 里除了 {' '.join(map(str, outputs))} 没有别的文件。",
+            f"{' '.join(names)}: no files but {' '.join(map(str, outputs))}.",
+        )
     return list(found.values())
 
 

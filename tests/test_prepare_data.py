@@ -102,6 +102,16 @@ def test_every_character_that_cleaning_left_is_accounted_for(tmp_path: Path, cha
     assert min(duplicates, paragraphs, short) > 0 and (n_kept, kept) == (len(text), sum(map(len, text)))
 
 
+def test_what_an_earlier_run_wrote_into_the_folder_is_no_input(tmp_path: Path, chapters: list[str]) -> None:
+    (tmp_path / "in").mkdir()
+    _write(tmp_path / "in" / "a.txt", "\n".join(chapters))
+    once = prepared(tmp_path, "in", "in/a.txt", "--val_ratio", 0.2, output="in/train.json")
+    assert prepared(tmp_path, "in", "--val_ratio", 0.2, output="in/train.json") == once
+    assert "a.txt" in (report := (tmp_path / "in" / "train_report.md").read_text(encoding="utf-8"))
+    assert "train_report.md" not in report and "train_val" not in report
+    assert prepared(tmp_path, "in/train.json", output="in/train.json") == once  # named, it is one
+
+
 def test_a_rule_can_be_switched_off(tmp_path: Path, chapters: list[str]) -> None:
     (tmp_path / "a.txt").write_text(dirty(chapters), encoding="utf-8")
     assert "本章完" not in "".join(prepared(tmp_path, "a.txt"))
