@@ -20,10 +20,14 @@ WRAP_WIDTHS = range(40, 201)  # columns
 MOST_BEYOND = 0.05  # share of lines that may be wider than the page
 FEWEST_FULL = 0.3  # share of lines as wide as the page
 FEWEST_FULL_LATIN = 0.5  # the same without Han; plays alternate wrapped prose and verse
+FEWEST_SHORT = 0.05  # share of lines that are shorter
 FEWEST_CUT = 0.5  # share of those that do not end a sentence
 FEWEST_LOWER = (
     0.6  # without Han: share of lines after a full one that begin with a small letter; verse begins with capitals
 )
+
+
+_LISTED = re.compile(r" {0,20}(?:[（(]?\d{1,3}[)）.．、]|[（(]?[一二三四五六七八九十]{1,3}[)）、．])")
 
 
 class _Page:
@@ -53,9 +57,11 @@ class _Page:
             if width in WRAP_WIDTHS and beyond <= MOST_BEYOND * total and full > best_full:
                 best, best_full = width, full
         self.width = best
-        return (
-            best if best_full >= (FEWEST_FULL if self.chinese else FEWEST_FULL_LATIN) * total and self._is_cut() else 0
-        )
+        short = sum(count for width, count in counts.items() if width < best - self.slack)
+        wrapped = best_full >= (FEWEST_FULL if self.chinese else FEWEST_FULL_LATIN) * total
+        # Paragraphs end in short lines; Chinese lines that are all alike are verse or a list.
+        ends = not self.chinese or short >= FEWEST_SHORT * total
+        return best if wrapped and ends and self._is_cut() else 0
 
     def _is_cut(self) -> bool:
         followers = [(line, self.lines[at + 1]) for at, line in enumerate(self.lines[:-1]) if self.full(at)]
@@ -74,7 +80,7 @@ class _Page:
     def continues(self, at: int) -> bool:
         """Line `at` goes on in the next."""
         line, follower = self.lines[at], self.lines[at + 1]
-        if not line or not follower or is_heading(follower):
+        if not line or not follower or is_heading(follower) or _LISTED.match(follower):
             return False
         if follower[0] in CLOSING:
             return True
@@ -105,6 +111,7 @@ def unwrap(text: str) -> Edit:
     return Edit("".join(pieces), count, tuple(shown))
 
 
+FEWEST_PAGES = 3
 _PAGE_NUMBER = re.compile(r"[?？](\d{1,4})[?？]")
 _TITLE = re.compile("[\u3400-\u9fff]{2,10}\\Z")
 
@@ -115,14 +122,17 @@ def _common_end(one: str, other: str) -> str:
 
 
 def page_headers(text: str) -> Edit:
-    """A running title with a page number inside a sentence: 做个水浒全传?741?庆喜筵席. It must recur with other numbers."""
+    """A running title with a page number inside a sentence: 做个水浒全传?741?庆喜筵席. It must recur, with growing numbers."""
     numbers = list(_PAGE_NUMBER.finditer(text))
-    if len({match[1] for match in numbers}) < 2:
+    if len({match[1] for match in numbers}) < FEWEST_PAGES:
         return Edit(text)
     before = [text[max(0, match.start() - 10) : match.start()] for match in numbers]
     titles = Counter(_common_end(one, other) for one, other in pairwise(before))
     title = max(titles, key=lambda title: (titles[title], len(title)))
     if not _TITLE.fullmatch(title):
+        return Edit(text)
+    pages = [int(match[1]) for match, left in zip(numbers, before, strict=True) if left.endswith(title)]
+    if len(pages) < FEWEST_PAGES or pages != sorted(pages):
         return Edit(text)
     spans = []
     for match, left in zip(numbers, before, strict=True):

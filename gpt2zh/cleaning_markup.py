@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Iterator
 from html.entities import html5
+from itertools import chain, islice
 
 from gpt2zh.cleaning_edits import Edit, in_turn, replace_spans, substitute
 
@@ -31,11 +32,13 @@ _TAG = re.compile(
     re.I,
 )
 _ENTITY = re.compile(r"&(?:amp;)*(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+# Opening, closing, and the most characters between: a lone "<!--" must not reach for the next one's end.
 _NOT_TEXT = (
-    (re.compile(r"<!--"), re.compile(r"-->")),
-    (re.compile(r"<script\b", re.I), re.compile(r"</script\s*>", re.I)),
-    (re.compile(r"<style\b", re.I), re.compile(r"</style\s*>", re.I)),
+    (re.compile(r"<!--"), re.compile(r"-->"), 3000),
+    (re.compile(r"<script\b", re.I), re.compile(r"</script\s*>", re.I), 100_000),
+    (re.compile(r"<style\b", re.I), re.compile(r"</style\s*>", re.I), 100_000),
 )
+FEWEST_TAGS = 5  # with fewer, "<a>" is what the text says
 
 # Controls, soft hyphen, zero width, direction marks, byte-order mark, variation selectors, U+FFFD, non-characters.
 _INVISIBLE = re.compile(
@@ -68,18 +71,26 @@ def line_ends(text: str) -> Edit:
     return substitute(_LINE_ENDS, "\n", text) if any(mark in text for mark in _LINE_MARKS) else Edit(text)
 
 
-def _between(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
+def _between(
+    text: str, opening: re.Pattern[str], closing: re.Pattern[str], longest: int
+) -> Iterator[tuple[int, int, str]]:
     position = 0
     while (start := opening.search(text, position)) and (end := closing.search(text, start.end())):
-        yield start.start(), end.end(), ""
-        position = end.end()
+        if end.start() - start.end() <= longest:
+            yield start.start(), end.end(), ""
+            position = end.end()
+        else:
+            position = start.end()
 
 
 def markup(text: str) -> Edit:
     """Comments, scripts and styles go with their content, tags without it; a tag that ends a line leaves a line end."""
     if "<" not in text or ">" not in text:
         return Edit(text)
-    blocks = [lambda text, pair=pair: replace_spans(text, _between(text, *pair)) for pair in _NOT_TEXT]
+    tags = chain(_TAG.finditer(text), re.finditer("<!--", text))
+    if sum(1 for _ in islice(tags, FEWEST_TAGS)) < FEWEST_TAGS:
+        return Edit(text)
+    blocks = [lambda text, block=block: replace_spans(text, _between(text, *block)) for block in _NOT_TEXT]
     return in_turn(text, *blocks, lambda text: substitute(_TAG, _tag, text))
 
 

@@ -50,7 +50,8 @@ DIRT = [
     ("private_use", "第一回\ue004避灾荒\ue004演迷信", "第一回 避灾荒 演迷信"),
     ("blanks", "\u3000\u3000上文。\t \n\xa0下文，　　中间。", "上文。\n下文， 中间。"),
     ("fences", "```text\n上文。\n```\n下文。", "上文。\n下文。"),
-    ("page_headers", "府里做个水浒全传?741?\n\n    庆喜筵席。大棍水浒全传?912?打几十。", "府里做个庆喜筵席。大棍打几十。"),
+    ("page_headers", "做个水浒全传?741?\n\n    庆喜筵席。大棍水浒全传?912?打几十。再水浒全传?913?打。", "做个庆喜筵席。大棍打几十。再打。"),
+    ("page_headers", "水浒传?12?对吗，我说水浒传?13?不对，你说水浒传?11?罢。", None),
     ("page_headers", "你多大了?20?还是?21?他问。", None),
     ("advertisements", "上文。\nwＷ w.xia oshuotxＴ.nett-xt-小,说--天.堂\n下文。", "上文。\n下文。"),
     ("advertisements", "上文。\nＷＷＷ.xiＡosＨuoＴＸＴ.nettxt?小说/\\天、堂\n下文。", "上文。\n下文。"),
@@ -61,6 +62,13 @@ DIRT = [
     ("advertisements", "他免费下载了一本小说，在手机上阅读，记住了网址。", None),
     ("advertisements", "只一秒记住了她。他在找电子书下载，收藏了几本。本书由王先生整理。", None),
     ("advertisements", "“what www is,” he said. It was new.", None),
+    ("advertisements", "请收藏网址，这是他留给我的最后一句话。\n最新章节请明天再看，她说。\n“手机用户请到二楼办理。”", None),
+    ("advertisements", "“无弹窗，无广告！”\n他说：“24小时内删除，懂吗？”\n“更多好看的小说，请到三楼借阅。”", None),
+    ("advertisements", "“请记住本书的作者是个疯子。”\n本书由北京图书网络公司整理出版。", None),
+    ("urls", "上文。\nhttp://abc.org/d?e=1\n下文。", "上文。\n下文。"),
+    ("urls", "写下：www.example.com，然后走了。看[这里](https://abc.org)。", None),
+    ("markup", "向量 vector<a> 与 i<b>j，他写 <p>你好</p>", None),
+    ("chapter_ends", "他把“（未完待续）”四个字打上。\n待续", None),
     ("urls", "见（http://abc.org/d?e=1）此处。", "见此处。"),
     ("rulers", "上文。\n====================\n下文。", "上文。\n下文。"),
     ("chapter_ends", "上文。\n(本章完)\n下文。\n——未完待续——\n终。（未完待续）", "上文。\n下文。\n终。"),
@@ -93,6 +101,18 @@ def test_wrapped_lines_are_joined(width: int, indent: str, gap: str) -> None:
     cleaned = clean(page)
     assert cleaned.counts["unwrap"] > 100
     assert cleaned.text == PROSE
+
+
+def test_verse_and_lists_of_equal_lines_stay() -> None:
+    verse = "\n".join(["春江潮水连海平海上明月共潮生滟滟随波千万里何处春江无"] * 18)
+    items = "\n".join(f"{i}. 这是一个很长的列表项目它没有句号结尾一直写到行末为止呢" for i in range(1, 20))
+    for text in (verse, items):
+        assert clean(text).text == text
+
+
+def test_a_comment_that_never_ends_takes_nothing_with_it() -> None:
+    text = f"<p>{PAIR}</p>\n<p><!-- 上文</p>\n" + "正文很长。\n" * 2000 + "<p>下文 --></p>"
+    assert clean(text).text.count("正文很长。") == 2000
 
 
 def test_english_prose_is_joined_with_blanks_and_verse_is_not() -> None:
