@@ -7,8 +7,8 @@ The texts between 2 and 4 lie in a file beside the output, so memory does not gr
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Container, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,12 @@ from gpt2zh import corpus, hub
 from gpt2zh.cleaning import RULES
 from gpt2zh.corpus import FileRead
 from gpt2zh.corpus_writer import CorpusWriter, HeldPieces
-from gpt2zh.duplicates import DuplicateFinder, ParagraphCounter, RepeatedParagraphs
+from gpt2zh.duplicates import Duplicate, DuplicateFinder, ParagraphCounter, RepeatedParagraphs
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable, write_text
 from gpt2zh.flags import prepare_data_flags
 from gpt2zh.preparation import CONVERSIONS, Prepared, RawText, load_converter, prepare, start_preparing
-from gpt2zh.preparation_report import Report, Source
+from gpt2zh.preparation_report import Report, Source, is_report
 from gpt2zh.shard_plan import hold_out
 from gpt2zh.workers import batches, n_cores, ordered_map
 
@@ -38,7 +38,7 @@ def main() -> None:
     flags = prepare_data_flags([rule.name for rule in RULES], CONVERSIONS)
     report_path = flags.report or flags.output.with_name(f"{flags.output.stem}_report.md")
     val_path = flags.output.with_name(f"{flags.output.stem}_val{flags.output.suffix}")
-    sources = find_sources(flags.inputs, {flags.output, report_path, val_path})
+    sources = find_sources(flags.inputs, [flags.output, report_path, val_path])
     require_writable(flags.output.parent)
     load_converter(flags.convert)  # a missing package is found here, not in a worker
     threshold = near_threshold(flags.near_duplicates)
@@ -62,38 +62,24 @@ def main() -> None:
         duplicates = {} if flags.keep_duplicates else finder.find()
         report.name_originals(duplicates)
         repeats = RepeatedParagraphs(paragraphs.repeated(), flags.paragraph_length)
-        validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.val_ratio)
+        validates = choose_validation(np.array(lengths), finder.hashes(), duplicates, flags.min_length, flags.val_ratio)
 
         # ----- 4. write ----------------------------------------------------------------------------------------------
-        with CorpusWriter(flags.output) as train, CorpusWriter(val_path) if validates.any() else nullcontext() as val:
-            for number, (source, piece) in enumerate(
-                tqdm(held, total=held.n_pieces, desc="write", unit="doc", unit_scale=True)
-            ):
-                if number in duplicates:
-                    report.drop_duplicate(source, piece, duplicates[number])
-                    continue
-                lines = piece.split("\n")
-                kept = repeats.without(lines)
-                text = "\n".join(kept).strip()
-                if len(text) < LEAST_KEPT * len(piece):
-                    report.drop_repeated(source, piece, text)
-                    continue
-                report.drop_paragraphs(source, lines, kept, len(piece) - len(text))
-                if len(text) < max(1, flags.min_length):
-                    report.drop_short(source, text)
-                    continue
-                repeats.keep(lines)
-                (val if validates[number] else train).write(text)
-                report.keep(number, source, text, bool(validates[number]))
-            if not train.n_written:
-                raise UserError(f"没有留下任何文字：{report.totals()[0]}。", f"no text is left: {report.totals()[1]}.")
+        n_validation = write_kept(
+            flags.output, val_path, held, duplicates, repeats, validates, flags.min_length, report
+        )
 
     # ----- 5. report -------------------------------------------------------------------------------------------------
     write_text(report_path, report.markdown())
     for line in report.lines():
         say(*line)
-    written = f"{flags.output}" + (f"、{val_path}" if validates.any() else "")
+    written = f"{flags.output}" + (f"、{val_path}" if n_validation else "")
     say(f"语料已写入 {written}；清洗报告：{report_path}", f"corpus written; the report: {report_path}")
+    if not n_validation and val_path.exists():
+        say(
+            f"注意：{val_path} 是以前的验证集，其中的文字现在可能也在 {flags.output} 里，不要再拿它评估。",
+            f"note: {val_path} is an earlier run's; its text may now be in {flags.output}, so do not evaluate with it.",
+        )
 
 
 def prepare_all(sources: list[Source], report: Report, split: str, steps: tuple[object, ...]) -> Iterator[Prepared]:
@@ -112,29 +98,90 @@ def prepare_all(sources: list[Source], report: Report, split: str, steps: tuple[
                 yield prepared
 
 
+def write_kept(
+    output: Path,
+    val_path: Path,
+    held: HeldPieces,
+    duplicates: dict[int, Duplicate],
+    repeats: RepeatedParagraphs,
+    validates: np.ndarray,
+    min_length: int,
+    report: Report,
+) -> int:
+    """Write the pieces that are no copies, without the paragraphs of earlier ones. Returns how many validate.
+
+    Raises:
+        UserError: none is left.
+    """
+    gone: set[int] = set()  # dropped for another reason than a copy: then their copies are no copies
+    with CorpusWriter(output) as train, CorpusWriter(val_path) as val:
+        pieces = tqdm(held, total=held.n_pieces, desc="write", unit="doc", unit_scale=True)
+        for number, (source, piece) in enumerate(pieces):
+            copy = duplicates.get(number)
+            if copy and copy.of not in gone:
+                report.drop_duplicate(source, piece, copy)
+                continue
+            lines = piece.split("\n")
+            kept = repeats.without(lines)
+            text = "\n".join(kept).strip()
+            if len(text) < LEAST_KEPT * len(piece):
+                gone.add(number)
+                report.drop_repeated(source, piece, text)
+                continue
+            report.drop_paragraphs(source, lines, kept, len(piece) - len(text))
+            if len(text) < max(1, min_length):
+                gone.add(number)
+                report.drop_short(source, text)
+                continue
+            if copy:
+                gone.discard(copy.of)  # this one stands in for it
+            repeats.keep(lines)
+            (val if validates[number] else train).write(text)
+            report.keep(number, source, text, bool(validates[number]))
+        if not train.n_written:
+            raise UserError(f"没有留下任何文字：{report.totals()[0]}。", f"no text is left: {report.totals()[1]}.")
+    return val.n_written
+
+
 def choose_validation(
-    lengths: np.ndarray, hashes: np.ndarray, duplicates: Container[int], val_ratio: float
+    lengths: np.ndarray, hashes: np.ndarray, duplicates: Container[int], min_length: int, val_ratio: float
 ) -> np.ndarray:
     """Which of the pieces that are kept validate, (n,), bool."""
     kept = np.array([number not in duplicates for number in range(len(lengths))], dtype=bool)
+    kept &= lengths >= min_length
     validates = np.zeros(len(lengths), dtype=bool)
     if val_ratio and kept.any():
         validates[kept] = hold_out(lengths[kept], hashes[kept], val_ratio)
     return validates
 
 
-def find_sources(names: list[str], outputs: set[Path]) -> list[Source]:
+def find_sources(names: list[str], outputs: list[Path]) -> list[Source]:
     """The files and data sets that the arguments stand for, each once; not what an earlier run wrote into a folder."""
     found: dict[object, Source] = {}
     written = {path.resolve() for path in outputs}
+    if len(written) < len(outputs):
+        raise UserError(
+            f"--output、验证集和 --report 要是不同的文件：{' '.join(map(str, outputs))}。",
+            f"--output, the validation file and --report must be different files: {' '.join(map(str, outputs))}.",
+        )
     for name in names:
         path = Path(name)
         if name.startswith(HUB) or hub.is_saved_dataset(path):
             found[name] = Source(name.removeprefix(HUB), None, 0, False)
             continue
+        if path.is_dir():
+            others = Counter(file.suffix for file in path.rglob("*") if file.is_file() and not corpus.is_corpus(file))
+            if others:
+                shown = " ".join(f"{suffix or '-'} {count}" for suffix, count in others.most_common())
+                say(f"{path} 里别种文件没有读：{shown}", f"files of other kinds in {path} are not read")
         for file in corpus.corpus_files(path):
             key = file.resolve()
-            if key not in written or path == file:
+            if key in written and path == file:
+                raise UserError(
+                    f"{file} 既是输入又要被写。请给 --output（或 --report）另一个名字。",
+                    f"{file} is an input and would be written over. Give --output (or --report) another name.",
+                )
+            if key not in written and not is_report(file):
                 found.setdefault(key, Source(str(file), file, file.stat().st_size, path != file))
     if not found:
         raise UserError(

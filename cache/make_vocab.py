@@ -36,6 +36,7 @@ from tokenizations.vocabulary import (
     first_word,
     put_in_slots,
     read_vocabulary,
+    special_tokens,
     write_vocabulary,
 )
 from tokenizations.words import count_words, load_segmenter, start_counting
@@ -51,7 +52,12 @@ def main() -> None:
     path = flags.raw_data_path
     if not path.exists() and not path.is_absolute() and (CACHE / path).exists():
         path = CACHE / path
+    target = flags.vocab_file or CACHE / (
+        "vocab_processed.json" if flags.type in ("bpe", "unigram") else "vocab_processed.txt"
+    )
+    special = flags.special_tokens
     corpus = Corpus(path)
+    check(target, corpus, special)
     n_documents = n_characters = 0
     for document in corpus:
         n_documents += 1
@@ -59,11 +65,9 @@ def main() -> None:
     for note in corpus.notes():
         say(*note)
     say(f"语料 {path}：{n_documents} 篇，{n_characters} 字", f"{n_documents} documents, {n_characters} characters")
-    special = flags.special_tokens
     if flags.type in ("bpe", "unigram"):
         texts = sample(corpus, n_characters, flags.sample_characters)
         pipeline = learn_subwords(flags.type, texts, flags.vocab_size or SUBWORDS, flags.character_coverage, special)
-        target = flags.vocab_file or CACHE / "vocab_processed.json"
         write_text(target, pipeline.to_str())
         say(f"词表已写入 {target}：{pipeline.get_vocab_size()} 个词条", f"{pipeline.get_vocab_size()} entries written")
         return
@@ -81,9 +85,23 @@ def main() -> None:
             left_out = len(entries) - flags.vocab_size
             say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit.")
         entries = fill(entries, flags.vocab_size)
-    target = flags.vocab_file or CACHE / "vocab_processed.txt"
     write_vocabulary(target, entries)
     say(f"词表已写入 {target}：{len(entries)} 行", f"vocabulary written: {len(entries)} lines")
+
+
+def check(target: Path, corpus: Corpus, special: Sequence[str]) -> None:
+    """Refuse to write over the corpus, and special tokens that have a meaning already."""
+    if target.resolve() in {file.resolve() for file in corpus.files}:
+        raise UserError(
+            f"--vocab_file {target} 是语料本身，会被写掉。请换一个名字。",
+            f"--vocab_file {target} is the corpus and would be written over. Give another name.",
+        )
+    taken = [token for token in special if token not in special_tokens(special)]
+    if taken:
+        raise UserError(
+            f"--special_tokens {' '.join(taken)} 已有别的意思，请换名字。",
+            f"--special_tokens {' '.join(taken)} have a meaning already. Give other names.",
+        )
 
 
 def by_frequency(counts: Counter[str]) -> list[str]:

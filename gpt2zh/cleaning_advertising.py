@@ -59,7 +59,8 @@ def _without_advertisement(line: str) -> str:
     if _is_address(line):
         return ""
     # Two doubtful phrases on one line are an advertisement, unless someone says them.
-    several = len(_DOUBTFUL_PHRASE.findall(line)) >= 2 and not _QUOTE.search(line)
+    n_phrases = len(_DOUBTFUL_PHRASE.findall(line)) + len(_SITE_PHRASE.findall(line))
+    several = n_phrases >= 2 and not _QUOTE.search(line)
     return "".join(sentence for sentence in _SENTENCE.findall(line) if not _advertises(sentence, several))
 
 

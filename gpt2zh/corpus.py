@@ -2,7 +2,7 @@
 
     train.json           list of strings (one a chapter), list of {"text": …} or {"content": …}, or one of these
     *.jsonl              one of these a line
-    *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end
+    *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end where there is one
     *.gz                 any of these, compressed
     *.parquet            one document a row, in the column text or content (needs pyarrow)
     a folder             all of these in it, in the order of their names
@@ -102,12 +102,17 @@ def corpus_files(path: Path) -> list[Path]:
     if not path.is_dir():
         require_file(path)
         return [path]
-    files = sorted(file for file in path.rglob("*") if suffix_of(file) in SUFFIXES and file.is_file())
+    files = sorted(file for file in path.rglob("*") if is_corpus(file) and file.is_file())
     if not files:
         raise UserError(
             f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", f"the folder {path} has no {' '.join(SUFFIXES)} file."
         )
     return files
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether a file's name is that of a format that is read."""
+    return suffix_of(path) in SUFFIXES
 
 
 def suffix_of(path: Path) -> str:
@@ -200,11 +205,9 @@ def _parts(text: TextFile) -> Iterator[str]:
         size += len(chunk)
         if size >= LONGEST_PART:
             whole = "".join(held)
-            end = whole.rfind("\n") + 1
-            if end:
-                yield whole[:end]
-                held = [whole[end:]]
-                size = len(held[0])
+            end = whole.rfind("\n") + 1 or len(whole)
+            yield whole[:end]
+            held, size = [whole[end:]], len(whole) - end
     yield "".join(held)
 
 
@@ -278,6 +281,8 @@ def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -
         for key in TEXT_KEYS:
             if isinstance(entry.get(key), str):
                 return entry[key]
+            if key in entry and entry[key] is None:  # as data sets write a missing text
+                return ""
         found = f"object with keys {', '.join(map(str, entry)) or '(none)'}"
     else:
         found = f"{type(entry).__name__} {str(entry)[:20]!r}"

@@ -5,6 +5,7 @@ In: a path and documents, one at a time. Out: the file, whole or not at all. And
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -13,26 +14,31 @@ from gpt2zh.files import new_file
 
 
 class CorpusWriter:
-    """Write documents one by one; use it as a context manager. Nothing takes the place of `path` unless it ends well."""
+    """Write documents one by one; use it as a context manager.
+
+    The file takes the place of `path` when the block ends well and at least one document was written.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.as_lines = path.suffix.lower() == ".jsonl"
         self.n_written = 0
-        self._new_file = new_file(path)
+        self._open = ExitStack()
 
     def __enter__(self) -> "CorpusWriter":
-        self.file = self._new_file.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self.as_lines:
-            self.file.write(b"\n]\n" if self.n_written else b"[]\n")
-        self._new_file.__exit__(kind, error, trace)
+        if kind is None and self.n_written and not self.as_lines:
+            self.file.write(b"\n]\n")
+        self._open.__exit__(kind, error, trace)
 
     def write(self, document: str) -> None:
         """Append a document."""
+        if not self.n_written:
+            self.file = self._open.enter_context(new_file(self.path))
         if self.as_lines:
             text = json.dumps({"text": document}, ensure_ascii=False) + "\n"
         else:

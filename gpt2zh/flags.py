@@ -364,6 +364,23 @@ def make_vocab_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
                 f"--verbatim goes with --type char, not --type {parsed.type}",
             )
         )
+    of_subwords = parsed.type in ("bpe", "unigram")
+    if parsed.patch_vocab is not None and (of_subwords or parsed.vocab_size is not None):
+        problems.append(
+            (
+                "--patch_vocab 不与 --type bpe、unigram 或 --vocab_size 同用",
+                "--patch_vocab goes with neither --type bpe, unigram nor --vocab_size",
+            )
+        )
+    suffix = parsed.vocab_file.suffix if parsed.vocab_file is not None else None
+    if suffix is not None and ((suffix == ".json") != of_subwords or suffix == ".model"):
+        wanted = ".json" if of_subwords else ".txt"
+        problems.append(
+            (
+                f"--vocab_file {parsed.vocab_file}：应以 {wanted} 结尾",
+                f"--vocab_file {parsed.vocab_file}: must end in {wanted}",
+            )
+        )
     if problems:
         raise UserErrors(problems)
     return parsed
@@ -495,6 +512,11 @@ def prepare_data_flags(
         raise UserError(
             f"--skip_rules 里没有这样的规则：{' '.join(unknown)}。有：{' '.join(rules)}。",
             f"--skip_rules: no such rules: {' '.join(unknown)}. There are: {' '.join(rules)}.",
+        )
+    if parsed.output.suffix not in (".json", ".jsonl"):
+        raise UserError(
+            f"--output {parsed.output} 应以 .json 或 .jsonl 结尾。",
+            f"--output {parsed.output} must end in .json or .jsonl.",
         )
     parsed.rules = [name for name in rules if name not in skipped]
     return parsed

@@ -12,7 +12,7 @@ from pathlib import Path
 from gpt2zh.cleaning import RULES
 from gpt2zh.corpus import FileRead
 from gpt2zh.duplicates import Duplicate
-from gpt2zh.errors import bilingual
+from gpt2zh.errors import UserError, bilingual
 from gpt2zh.preparation import Prepared
 
 EXAMPLES = 5  # shown of each kind
@@ -20,6 +20,17 @@ EXCERPT = 60  # characters of an example
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
 WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
+
+
+TITLE = f"# {bilingual('清洗报告', 'cleaning report')}"
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is such a page, and so no corpus."""
+    if path.suffix.lower() != ".md":
+        return False
+    with path.open("rb") as file:
+        return file.read(len(TITLE.encode())) == TITLE.encode()
 
 
 @dataclass
@@ -32,7 +43,7 @@ class Source:
     from_folder: bool
     encoding: str = ""
     n_broken: int = 0
-    problem: str = ""
+    problem: tuple[str, str] | None = None
     n_texts: int = 0
     read: int = 0
     cleaned: int = 0
@@ -72,7 +83,8 @@ class Report:
 
     def skip(self, source: int, error: Exception) -> None:
         """A file that could not be read, or not to its end."""
-        self.sources[source].problem = str(error)
+        problem = (error.zh, error.en) if isinstance(error, UserError) else (str(error), str(error))
+        self.sources[source].problem = problem
 
     def add(self, prepared: Prepared) -> None:
         """A text that was cleaned and cut."""
@@ -140,7 +152,9 @@ class Report:
         shown = []
         for source in self.sources:
             if source.problem:
-                shown.append((f"没有读完 {source.name}：{source.problem}", "not read to its end"))
+                shown.append(
+                    (f"没有读完 {source.name}：{source.problem[0]}", f"not read to its end: {source.problem[1]}")
+                )
             if source.n_broken or source.encoding not in ("", "utf-8", "utf-8-sig"):
                 broken = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
                 shown.append((f"{source.name}：{source.encoding}{broken}", f"{source.n_broken} broken characters"))
@@ -161,7 +175,7 @@ class Report:
     def markdown(self) -> str:
         """The page."""
         parts = [
-            f"# {bilingual('清洗报告', 'cleaning report')}",
+            TITLE,
             self.totals()[0] + "。",
             self.totals()[1] + ".",
             self._sources(),
@@ -181,7 +195,9 @@ class Report:
             for source in self.sources
         ]  # fmt: skip
         problems = [
-            f"- **{bilingual('没有读完', 'not read')}**：{s.name}：{s.problem}" for s in self.sources if s.problem
+            f"- **{bilingual('没有读完', 'not read')}**：{s.name}：{bilingual(*s.problem)}"
+            for s in self.sources
+            if s.problem
         ]
         return (
             f"## {bilingual('文件', 'files')}\n\n" + "\n".join([*table(head.split("|"), rows), "", *problems]).rstrip()

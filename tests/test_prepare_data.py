@@ -58,12 +58,13 @@ def test_one_command_makes_clean_chapters_of_any_encoding_and_format(tmp_path: P
     folder.mkdir()
     (folder / "a 上册.txt").write_bytes(dirty(chapters[:2]).encode("gb18030"))
     (folder / "b.txt.gz").write_bytes(gzip.compress(dirty(chapters[2:4]).encode("utf-16")))
+    (folder / "封面.jpg").write_bytes(b"\xff\xd8")
     (folder / "c.json").write_text(json.dumps([{"content": chapters[4]}], ensure_ascii=False), encoding="utf-8-sig")
     (tmp_path / "另一本.jsonl").write_text(json.dumps(chapters[5]) + "\n", encoding="utf-8")
     done = run(tmp_path, "小说 目录", "另一本.jsonl", "--output", "data/train.json")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "data" / "train.json").read_text(encoding="utf-8")) == chapters
-    assert "gb18030" in done.stdout and "utf-16" in done.stdout
+    assert "gb18030" in done.stdout and "utf-16" in done.stdout and ".jpg 1" in done.stdout
     report = (tmp_path / "data" / "train_report.md").read_text(encoding="utf-8")
     assert all(
         part in report for part in ("a 上册.txt", "gb18030", "advertisements", "example.com", "chapter_ends", "本章完")
@@ -109,7 +110,29 @@ def test_what_an_earlier_run_wrote_into_the_folder_is_no_input(tmp_path: Path, c
     assert prepared(tmp_path, "in", "--val_ratio", 0.2, output="in/train.json") == once
     assert "a.txt" in (report := (tmp_path / "in" / "train_report.md").read_text(encoding="utf-8"))
     assert "train_report.md" not in report and "train_val" not in report
-    assert prepared(tmp_path, "in/train.json", output="in/train.json") == once  # named, it is one
+    assert prepared(tmp_path, "in", output="other.json") == chapters  # and the report is not read
+
+
+def test_a_copy_stays_where_its_original_goes_for_another_reason(tmp_path: Path, chapters: list[str]) -> None:
+    short, longer = chapters[0][:110], chapters[0][:122]
+    (tmp_path / "a.json").write_text(json.dumps([short, longer, longer + "！"]), encoding="utf-8")
+    assert prepared(tmp_path, "a.json", "--min_length", 115) == [longer]
+
+
+def test_validation_is_chosen_among_what_is_long_enough(tmp_path: Path, chapters: list[str]) -> None:
+    (tmp_path / "a.json").write_text(
+        json.dumps([*(f"第{i}条短讯，不收。" for i in range(3000)), *chapters]), encoding="utf-8"
+    )
+    train = prepared(tmp_path, "a.json", "--min_length", 100, "--val_ratio", 0.25)
+    val = _read(tmp_path / "out_val.json")
+    assert val and sorted([*train, *val]) == sorted(chapters)
+    done = run(tmp_path, "a.json", "--min_length", 100, "--output", "out.json")
+    assert "以前的验证集" in done.stdout and _read(tmp_path / "out.json") == chapters
+
+
+def test_a_missing_text_of_a_data_set_is_an_empty_one(tmp_path: Path) -> None:
+    _write(tmp_path / "a.jsonl", '{"text": "风起"}\n{"text": null}\n{"text": "云涌"}\n')
+    assert prepared(tmp_path, "a.jsonl") == ["风起", "云涌"]
 
 
 def test_a_rule_can_be_switched_off(tmp_path: Path, chapters: list[str]) -> None:
@@ -138,6 +161,10 @@ def test_workers_give_what_one_process_gives(tmp_path: Path, book: list[str]) ->
     assert big.stat().st_size > 4_000_000  # what makes prepare_data.py start workers
     many = prepared(tmp_path, *[tmp_path / f"{i}.txt" for i in range(30)], big)
     assert many[: len(one)] == one
+
+
+def _read(path: Path) -> list[str]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, text: str) -> Path:
@@ -198,11 +225,20 @@ def test_a_bad_file_is_an_error_when_named_and_a_line_in_the_report_in_a_folder(
         (["a.txt", "--near_duplicates", "0.2"], "near_duplicates"),
         (["blank.txt"], "没有留下任何文字"),
         (["zero.json"], "空文件"),
+        (["a.txt", "--output", "a.txt"], "--output a.txt"),
+        (["b.json", "--output", "b.json"], "既是输入又要被写"),
+        (["a.txt", "--report", "data/train.json"], "不同的文件"),
     ],
 )
 def test_mistakes_end_with_exit_code_2_and_one_message(tmp_path: Path, arguments: list[str], words: str) -> None:
     (tmp_path / "empty").mkdir()
-    for name, text in {"a.txt": "风起", "in.txt": "", "blank.txt": " \n　\n", "zero.json": ""}.items():
+    for name, text in {
+        "a.txt": "风起",
+        "b.json": '["风起"]',
+        "in.txt": "",
+        "blank.txt": " \n　\n",
+        "zero.json": "",
+    }.items():
         _write(tmp_path / name, text)
     done = run(tmp_path, *arguments)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr

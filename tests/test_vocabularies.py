@@ -204,6 +204,28 @@ def test_what_finds_no_slot_is_said_and_a_special_token_without_one_is_an_error(
     assert not (tmp_path / "no.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--special_tokens", "[UNK]"], r"\[UNK\] 已有别的意思"),
+        (["--special_tokens", "[甲],[unused3]"], r"\[unused3\] 已有别的意思"),
+        (["--special_tokens", "甲"], "应写成"),
+        (["--vocab_file", "a.txt"], "是语料本身"),
+        (["--vocab_file", "v.json"], "应以 .txt 结尾"),
+        (["--type", "bpe", "--vocab_file", "v.txt"], "应以 .json 结尾"),
+        (["--patch_vocab", "v.txt", "--vocab_size", "99"], "--vocab_size"),
+    ],
+)
+def test_what_would_do_harm_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("风起云涌", encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        call("cache/make_vocab.py", "--type", "char", "--raw_data_path", "a.txt", *arguments)
+    assert Path("a.txt").read_text(encoding="utf-8") == "风起云涌"
+
+
 def test_slots_are_filled_in_order() -> None:
     entries = ["[PAD]", "[unused1]", "我", "[unused2]"]
     assert put_in_slots(entries, ["们", "我", "们", "的", "了"]) == (["[PAD]", "们", "我", "的"], ["了"])
