@@ -48,6 +48,7 @@ class Cleaned(NamedTuple):
 
     text: str
     counts: dict[str, int]
+    removed: dict[str, int]  # characters fewer
     examples: dict[str, list[tuple[str, str]]]
 
 
@@ -55,14 +56,17 @@ def clean(text: str, rules: Iterable[Rule] = RULES) -> Cleaned:
     """Apply `rules` in their order, again and again until nothing changes."""
     rules = list(rules)
     counts: dict[str, int] = {}
+    removed: dict[str, int] = {}
     examples: dict[str, list[tuple[str, str]]] = {}
     for _ in range(MOST_PASSES):
         before = text
         for rule in rules:
+            n_characters = len(text)
             text, count, shown = rule.apply(text)
             if count:
+                removed[rule.name] = removed.get(rule.name, 0) + n_characters - len(text)
                 counts[rule.name] = counts.get(rule.name, 0) + count
                 examples[rule.name] = [*examples.get(rule.name, []), *shown][:EXAMPLES]
         if text == before:
             break
-    return Cleaned(text, counts, examples)
+    return Cleaned(text, counts, removed, examples)

@@ -26,7 +26,7 @@ class RawText:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One text, done: its pieces with their signatures, and the work of each rule (count, examples)."""
+    """One text, done: its pieces with their signatures, and the work of each rule: places, characters fewer, examples."""
 
     source: int
     n_characters: int
@@ -34,6 +34,7 @@ class Prepared:
     signatures: list[bytes]
     paragraphs: list[bytes]  # the numbers of each piece's paragraphs, where they are counted
     counts: dict[str, int]
+    removed: dict[str, int]
     examples: dict[str, list[tuple[str, str]]]
 
 
@@ -56,7 +57,7 @@ def prepare(texts: list[RawText]) -> list[Prepared]:
         pieces = [piece for piece in pieces if piece]
         signatures = [signed(piece) for piece in pieces]
         numbers = [paragraph_numbers(piece.split("\n")) if numbered else b"" for piece in pieces]
-        done.append(Prepared(raw.source, len(raw.text), pieces, signatures, numbers, cleaned.counts, cleaned.examples))
+        done.append(Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:]))
     return done
 
 

@@ -17,6 +17,7 @@ from gpt2zh.preparation import Prepared
 
 EXAMPLES = 5  # shown of each kind
 EXCERPT = 60  # characters of an example
+LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
 WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
@@ -57,9 +58,10 @@ class Source:
 
 @dataclass
 class RuleWork:
-    """How often a rule found something, and examples: file, before, after."""
+    """How often a rule found something, how many characters went, and examples: file, before, after."""
 
     count: int = 0
+    removed: int = 0
     examples: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -96,6 +98,7 @@ class Report:
         for name, count in prepared.counts.items():
             work = self.rules[name]
             work.count += count
+            work.removed += prepared.removed[name]
             if len(work.examples) < EXAMPLES:
                 work.examples += [(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
 
@@ -154,6 +157,14 @@ class Report:
             if source.problem:
                 shown.append(
                     (f"没有读完 {source.name}：{source.problem[0]}", f"not read to its end: {source.problem[1]}")
+                )
+            if source.cleaned < LEAST_CLEANED * source.read:
+                share = source.cleaned / source.read
+                shown.append(
+                    (
+                        f"注意：{source.name} 清洗后只剩 {share:.0%} 的字，请看报告。",
+                        f"only {share:.0%} of it was left by the rules: see the report",
+                    )
                 )
             if source.n_broken or source.encoding not in ("", "utf-8", "utf-8-sig"):
                 broken = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
@@ -217,12 +228,20 @@ class Report:
                 lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{bilingual('没有用', 'off')}"]
                 continue
             work = self.rules[rule.name]
-            lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{work.count}"]
+            lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{self._work(work)}"]
             examples = [] if rule.name in WITHOUT_EXAMPLES else work.examples[:EXAMPLES]
             if examples:
                 lines.append("")
             lines += [f"- {code(before)} → {code(after)}（{name}）" for name, before, after in examples]
         return "\n".join(lines)
+
+    @staticmethod
+    def _work(work: RuleWork) -> str:
+        if not work.count:
+            return "0"
+        return bilingual(
+            f"{work.count} 处，少了 {work.removed} 字", f"{work.count} places, {work.removed} characters fewer"
+        )
 
     def _duplicates(self) -> str:
         if not self.duplicates:

@@ -135,6 +135,15 @@ def test_a_missing_text_of_a_data_set_is_an_empty_one(tmp_path: Path) -> None:
     assert prepared(tmp_path, "a.jsonl") == ["风起", "云涌"]
 
 
+def test_a_file_of_which_little_is_left_is_named(tmp_path: Path, chapters: list[str]) -> None:
+    _write(
+        tmp_path / "a.html", f"<p>{chapters[0][:500]}</p><p><b><i>x</i></b></p><script>{'var a = 1;' * 900}</script>"
+    )
+    _write(tmp_path / "b.txt", dirty(chapters))
+    done = run(tmp_path, "a.html", "b.txt", "--output", "out.json")
+    assert "a.html 清洗后只剩" in done.stdout and "b.txt 清洗后只剩" not in done.stdout
+
+
 def test_a_rule_can_be_switched_off(tmp_path: Path, chapters: list[str]) -> None:
     (tmp_path / "a.txt").write_text(dirty(chapters), encoding="utf-8")
     assert "本章完" not in "".join(prepared(tmp_path, "a.txt"))
