@@ -260,17 +260,18 @@ def test_sentencepiece_models_give_the_ids_of_sentencepiece(tmp_path: Path, kind
     sentencepiece = pytest.importorskip("sentencepiece")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines), model_prefix=str(tmp_path / "m"), vocab_size=4000, model_type=kind,
-        character_coverage=0.9999, byte_fallback=True, pad_id=3, user_defined_symbols=["[题]"], minloglevel=2,
+        character_coverage=0.9999, byte_fallback=True, pad_id=3, user_defined_symbols=["[题]", "[题]号"], minloglevel=2,
     )  # fmt: skip
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
     ours = load_tokenizer(tmp_path / "m.model")
-    odd = ["  Hello   World 　ＡＢＣ 龘龘𠮷 <s>a</s> <0x0A> [MASK][CLS] x", "", "é", "１２３ 一二", "前[题]后"]
+    odd = ["  Hello   World 　ＡＢＣ 龘龘𠮷 <s>a</s> <0x0A> [MASK][CLS] x", "", "é", "１２３ 一二", "前[题]后[题]号"]
     different = [line for line in [*lines, *odd] if theirs.encode(line) != ours.encode(line).tolist()]
     # sentencepiece adds in 32 bits: where two cuts are equally probable it may take the other one.
     assert len(different) <= 0.001 * len(lines), different[:3]
     assert ours.control_ids["[UNK]"] == 0 and ours.control_ids["[MASK]"] == 1 and ours.control_ids["[CLS]"] == 2
     assert ours.decode(ours.encode_documents(["甲，\n\n乙 x"])) == "甲,\n\n乙 x"  # NFKC is the model's own
     assert ours.encode_documents(lines[:9]).tolist() == library_ids(ours, lines[:9])
+    assert ours.encode_documents(odd[-1:]).tolist() == library_ids(ours, odd[-1:])
 
 
 def test_a_file_that_is_no_sentencepiece_model_is_refused(tmp_path: Path) -> None:

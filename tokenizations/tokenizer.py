@@ -24,15 +24,7 @@ from gpt2zh.files import write_text
 from tokenizations.character_table import CharacterTable
 from tokenizations.lattice import Lattice
 from tokenizations.pipelines import SURFACE
-from tokenizations.vocabulary import (
-    CONTROL_TOKENS,
-    DOCUMENT_END,
-    DOCUMENT_START,
-    NEWLINE,
-    PAD,
-    UNK,
-    UNUSED,
-)
+from tokenizations.vocabulary import CONTROL_TOKENS, DOCUMENT_END, DOCUMENT_START, NEWLINE, PAD, UNK, UNUSED
 
 TOKENIZER_FILE = "tokenizer.json"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -84,7 +76,8 @@ class Tokenizer:
         self.document_end_id = self.control_ids[DOCUMENT_END]
         added = pipeline.get_added_tokens_decoder()
         self.special_ids: dict[str, int] = {token.content: id_ for id_, token in added.items()}
-        self.special_pattern = re.compile("(" + "|".join(map(re.escape, self.special_ids)) + ")")
+        longest_first = sorted(self.special_ids, key=len, reverse=True)  # as the library finds them
+        self.special_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._known: dict[str, bool] = {}
 
     def __len__(self) -> int:
