@@ -100,7 +100,7 @@ def main() -> None:
         for epoch in range(flags.epochs):
             loss.train()
             for micro_batches in batches.epoch(epoch):
-                lr = flags.lr * optim.lr_factor(step, warmup, n_steps)
+                lr = flags.lr * optim.lr_factor(step, warmup, n_steps, flags.schedule)
                 optim.set_lr(optimizer, lr)
                 n_targets = count_targets(micro_batches)
                 for inputs, targets in micro_batches:

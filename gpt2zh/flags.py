@@ -137,6 +137,13 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allowed=NOT_NEGATIVE,
         shown_default="2000，但不超过总步数的十分之一 / 2000, at most a tenth of all",
     )
+    flags.add(
+        "--schedule",
+        "linear",
+        "预热之后学习率怎样降到 0：linear 直线；cosine 余弦；wsd 先不变，最后五分之一直线下降",
+        "how the learning rate falls to 0 after the warm-up: linear; cosine; wsd, constant, then linear in the last fifth",
+        choices=["linear", "cosine", "wsd"],
+    )
     flags.add("--weight_decay", 0.1, "权重衰减，只作用于矩阵", "weight decay, on matrices only", allowed=NOT_NEGATIVE)
     flags.add("--max_grad_norm", 1.0, "梯度裁剪的范数", "gradient norm to clip at", allowed=POSITIVE)
     flags.add(

@@ -3,8 +3,12 @@
 In: a model and numbers. Out: AdamW over every parameter once; a pure function from step to learning-rate factor.
 """
 
+import math
+
 import torch
 from torch import nn
+
+DECAY_SHARE = 0.2  # of the steps, the end of "wsd"
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -21,14 +25,23 @@ def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.o
     return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
 
-def lr_factor(step: int, warmup_steps: int, n_steps: int) -> float:
-    """Factor of the peak learning rate for update `step` (from 0): linear up over warmup_steps, then linear to 0.
+def lr_factor(step: int, warmup_steps: int, n_steps: int, schedule: str = "linear") -> float:
+    """Factor of the peak learning rate for update `step` (from 0): linear up over warmup_steps, then by `schedule` to 0.
 
-    The first update already moves (factor 1 / warmup_steps), the last one has 1 / (n_steps - warmup_steps).
+    The first update already moves (factor 1 / warmup_steps), and after n_steps updates the factor would be 0.
+
+    Args:
+        schedule: "linear"; "cosine", half a wave (Loshchilov & Hutter 2017); "wsd", the peak until the last DECAY_SHARE of
+            the run, then linear (warm-up, stable, decay: Hu et al. 2024).
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    return max(0.0, (n_steps - step) / max(1, n_steps - warmup_steps))
+    left = max(0.0, (n_steps - step) / max(1, n_steps - warmup_steps))  # 1 after the warm-up, 0 at the end
+    if schedule == "cosine":
+        return (1 - math.cos(math.pi * left)) / 2
+    if schedule == "wsd":
+        return min(1.0, max(0.0, (n_steps - step) / max(1.0, DECAY_SHARE * n_steps)))
+    return left
 
 
 def default_warmup(n_steps: int) -> int:

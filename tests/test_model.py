@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,18 @@ def test_the_schedule_rises_to_the_peak_and_falls_to_zero() -> None:
     assert factors[60] == pytest.approx(0.5) and factors[109] == pytest.approx(0.01) and factors[110] == 0
     assert lr_factor(0, 0, 10) == 1 and lr_factor(5, 3000, 264) == pytest.approx(6 / 3000)
     assert (default_warmup(100), default_warmup(10**6)) == (10, 2000)
+
+
+def test_schedules_have_their_closed_forms_and_end_at_zero() -> None:
+    for schedule in ("linear", "cosine", "wsd"):
+        factors = [lr_factor(step, 10, 110, schedule) for step in range(111)]
+        assert factors[:10] == [(step + 1) / 10 for step in range(10)]
+        assert factors[10] == 1 and factors[110] == 0
+        assert all(later <= earlier for earlier, later in pairwise(factors[10:]))
+        assert lr_factor(0, 0, 1, schedule) == 1  # a run of one step
+    assert lr_factor(60, 10, 110, "cosine") == pytest.approx(0.5)
+    assert lr_factor(35, 10, 110, "cosine") == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert [lr_factor(step, 10, 110, "wsd") for step in (50, 88, 99)] == [1, 1, 0.5]
 
 
 # ----- devices -------------------------------------------------------------------------------------------------------
