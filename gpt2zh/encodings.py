@@ -128,6 +128,15 @@ def _require_text(sample: bytes, encoding: str) -> None:
         )
 
 
+def _is_long_utf8(sample: bytes) -> bool:
+    """Whether a sample is UTF-8 beyond doubt: a dozen characters of three bytes, which no other encoding gives by chance."""
+    try:
+        text, _ = codecs.utf_8_decode(sample, "strict", False)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return sum(character > "\u07ff" for character in text[:1000]) >= 12
+
+
 def detect(sample: bytes) -> str:
     """Name the codec of `sample`, the beginning of a file; `utf-8` for an empty or plain ASCII one.
 
@@ -144,8 +153,8 @@ def detect(sample: bytes) -> str:
                 f"this is a {kind} file, not text. Export it as txt with its own program first.",
             )
     sample = sample[:SAMPLE]
-    if sample.isascii() and b"\0" not in sample:  # a few of these, "[]" say, would be rare Han in UTF-16
-        best = "utf-8"
+    if b"\0" not in sample and (sample.isascii() or _is_long_utf8(sample)):
+        best = "utf-8"  # of ASCII, "[]" say would be rare Han in UTF-16
     else:
         best = min(CANDIDATES, key=lambda encoding: _cost_of_bytes(sample, encoding))
     _require_text(sample, best)
