@@ -16,7 +16,7 @@ _BLANK = r"[ \t\u3000]"
 _GAP = rf"{_BLANK}*[ \t\u3000:：·.．、—\-]{_BLANK}*"
 _VOLUME = rf"(?:第{_BLANK}?[{NUMERAL}]{{1,9}}{_BLANK}?[卷部集编編辑輯册冊]|卷之?[{NUMERAL}]{{1,9}}|[上中下][卷部篇编編册冊]|正文)"
 # 第一部分, 第三节课, 第二回合: words that begin like a unit.
-_UNIT = r"(?:章|回(?![合来來到去家])|节(?![课目车日拍])|節(?![課目車日拍])|折(?!扣)|幕(?!后|後|僚)|话(?!音)|話(?!音)|篇(?!幅))"
+_UNIT = r"(?:章|回(?=[ \t\u3000:：·.．、—\-]|$)|节(?![课目车日拍])|節(?![課目車日拍])|折(?!扣)|幕(?!后|後|僚)|话(?!音)|話(?!音)|篇(?!幅))"
 _NUMBERED = rf"第{_BLANK}?[{NUMERAL}]{{1,9}}{_BLANK}?"
 _NAMED = (
     "楔子|序[章言幕曲]?|[自代原总總]序|引[子言首]|前言|[绪緒][言论論]|[导導]言|[缘緣]起|[后後][记記序]|尾[声聲]|[终終]章|大[结結]局|[结結]语|跋|附[录錄]|"
@@ -24,12 +24,13 @@ _NAMED = (
 )
 _BODY = r"[^\n。；;，,]{0,40}"  # with a gap before it a title may ask or exclaim
 _SHORT = r"[^\n。；;，,！？!?：:…“”「」]{0,36}"  # without one it must not read like speech or a sentence
+_COUPLET = r"[^\n。；;！？!?：:…“”「」]{6,36}"  # 第一回灵根育孕源流出; 第一回见到她 is a sentence
 HEADING = re.compile(
     rf"^{_BLANK}{{0,40}}(?:"
-    rf"(?P<chapter>(?:{_VOLUME}{_GAP})?{_NUMBERED}{_UNIT}(?:{_GAP}{_BODY}|{_SHORT}))"
-    rf"|(?P<volume>{_VOLUME}(?![分门門队隊落下首上级級中团團体體合市])(?:{_GAP}{_BODY}|[^\n。；;，,！？!?：:…“”「」的了是]{{0,14}}))"
-    rf"|(?P<named>(?:{_NAMED})(?:(?:{_GAP}|(?=[（(《]))[^\n。；;，,]{{0,30}})?|番外{_SHORT}|番外{_GAP}{_BODY})"
-    rf"|(?P<english>(?i:chapter){_BLANK}+(?:\d{{1,4}}|[IVXLC]{{1,8}}|[A-Za-z]+)(?:[.:—\- ][^\n]{{0,60}})?)"
+    rf"(?P<chapter>(?:{_VOLUME}{_GAP})?{_NUMBERED}(?:{_UNIT}(?:{_GAP}{_BODY}|{_SHORT})|回(?![合来來到去家]){_COUPLET}))"
+    rf"|(?P<volume>{_VOLUME}(?![分门門队隊落下首上级級中团團体體合市署起])(?:{_GAP}{_BODY}|[^\n。；;，,！？!?：:…“”「」的了是]{{0,14}}))"
+    rf"|(?P<named>(?:{_NAMED})(?:(?:{_GAP}|(?=[（(《]))[^\n。；;，,]{{0,30}})?|番外(?!地){_SHORT}|番外{_GAP}{_BODY})"
+    rf"|(?P<english>(?i:chapter){_BLANK}+(?:(?:\d{{1,4}}|[IVXLC]{{1,8}})(?:[.:—\- ][^\n]{{0,60}})?|[A-Za-z]+(?:-[a-z]+)?(?:[.:—][^\n]{{0,60}})?))"
     rf"){_BLANK}{{0,40}}$",
     re.MULTILINE,
 )

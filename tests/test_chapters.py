@@ -118,3 +118,19 @@ def test_no_character_is_lost(lines: list[str]) -> None:
     pieces = split_chapters(text)
     assert "".join(pieces) == text
     assert all(pieces)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["第一回见到她", "第八回头客", "第三卷起袖子", "第四回答", "第一部署", "番外地人", "第一回来到这里的时候他很高兴", "Chapter one thing leads to another"],
+)  # fmt: skip
+def test_words_that_begin_like_a_heading_are_none(line: str) -> None:
+    assert not is_heading(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["第一回灵根育孕源流出，心性修持大道生", "第五回:误参芩", "第十二回", "第三章陨落的天才", "番外一", "Chapter 12 The Storm", "Chapter Twenty-one: Home", "CHAPTER XII."],
+)  # fmt: skip
+def test_headings_with_and_without_a_gap(line: str) -> None:
+    assert is_heading(line)
