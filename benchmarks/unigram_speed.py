@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from gpt2zh.corpus import Corpus
-from tokenizations.lattice import BYTES, Lattice
-from tokenizations.pipelines import build_unigram, build_words
+from tokenizations.lattice import Lattice
+from tokenizations.pipelines import BYTES, build_unigram, build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE
 from tokenizations.words import load_segmenter
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gpt2zh.encodings import Decoder, detect
 from gpt2zh.errors import UserError
-from gpt2zh.files import parse_json, require_file, sha256
+from gpt2zh.files import parse_json, require_file, sha256, unify_line_ends
 from gpt2zh.json_stream import JsonReader
 
 TEXT_KEYS = ("text", "content")
@@ -90,11 +90,6 @@ def without_lone_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return LONE_SURROGATE.sub("", text)
     return text
-
-
-def unify_line_ends(text: str) -> str:
-    """Line ends as `\\n`."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def corpus_files(path: Path) -> list[Path]:
@@ -173,11 +168,9 @@ class TextFile:
                 chunk = file.read(CHUNK)
                 self.encoding = self._detect(chunk)
                 decoder = Decoder(self.encoding)
-                first, n_read = True, 0
+                n_read = 0
                 while chunk:
-                    text = decoder.decode(chunk)
-                    yield text.removeprefix("\ufeff") if first else text
-                    first = first and not text
+                    yield decoder.decode(chunk)
                     self.advance(on_disk.tell() - n_read)
                     n_read = on_disk.tell()
                     chunk = file.read(CHUNK)

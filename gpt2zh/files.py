@@ -80,7 +80,12 @@ def read_text(path: Path) -> str:
             f"{path} 不是 UTF-8 编码：第 {line} 行（第 {error.start} 字节）是 0x{data[error.start]:02x}。请另存为 UTF-8 再试。",
             f"{path} is not UTF-8: line {line} (byte {error.start}) has 0x{data[error.start]:02x}. Save it as UTF-8 and try again.",
         ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return unify_line_ends(text)
+
+
+def unify_line_ends(text: str) -> str:
+    """Line ends as `\\n`."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def json_error(path: Path, line: int, column: int, near: str, message: str) -> UserError:
@@ -92,6 +97,13 @@ def json_error(path: Path, line: int, column: int, near: str, message: str) -> U
     )
 
 
+def json_beyond_python(path: Path, error: ValueError | RecursionError) -> UserError:
+    """The error for JSON that is right and still cannot be read: nested too deeply, an integer of thousands of digits."""
+    if isinstance(error, RecursionError):
+        return UserError(f"{path} 的 JSON 嵌套过深。", f"the JSON of {path} is nested too deeply.")
+    return UserError(f"{path} 的 JSON 读不出来：{error}。", f"the JSON of {path} cannot be read: {error}.")
+
+
 def parse_json(text: str, path: Path, first_line: int = 1) -> object:
     """Parse JSON; a UserError shows the line, the column and the text around the fault."""
     try:
@@ -99,10 +111,8 @@ def parse_json(text: str, path: Path, first_line: int = 1) -> object:
     except json.JSONDecodeError as error:
         near = text[max(0, error.pos - EXCERPT) : error.pos + EXCERPT]
         raise json_error(path, first_line + error.lineno - 1, error.colno, near, error.msg) from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise UserError(f"{path} 的 JSON 读不出来：{error}。", f"the JSON of {path} cannot be read: {error}.") from None
-    except RecursionError:
-        raise UserError(f"{path} 的 JSON 嵌套过深。", f"the JSON of {path} is nested too deeply.") from None
+    except (ValueError, RecursionError) as error:
+        raise json_beyond_python(path, error) from None
 
 
 def read_json_object(path: Path) -> dict[str, object]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.files import EXCERPT, json_error
+from gpt2zh.files import EXCERPT, json_beyond_python, json_error
 
 BLANKS = re.compile(r"[ \t\r\n]*")
 NEAR_END = 20  # characters; a fault this near to the end of what was read may be the cut and not the text
@@ -73,14 +73,8 @@ class JsonReader:
                 if may_be_cut and self._read_on():
                     continue
                 raise self._error(error.msg, error.pos) from None
-            except RecursionError:
-                raise UserError(
-                    f"{self.path} 的 JSON 嵌套过深。", f"the JSON of {self.path} is nested too deeply."
-                ) from None
-            except ValueError as error:  # an integer of thousands of digits
-                raise UserError(
-                    f"{self.path} 的 JSON 读不出来：{error}。", f"the JSON of {self.path} cannot be read: {error}."
-                ) from None
+            except (ValueError, RecursionError) as error:
+                raise json_beyond_python(self.path, error) from None
             may_go_on = isinstance(value, int | float) and end >= len(self.text) - NEAR_END
             if may_go_on and self._read_on():
                 continue

@@ -12,8 +12,8 @@ from conftest import ROOT
 from tokenizers import Regex, models, pre_tokenizers
 
 from tokenizations import lattice
-from tokenizations.lattice import BYTES, Lattice
-from tokenizations.pipelines import build_bytes, build_characters, build_unigram, build_words
+from tokenizations.lattice import Lattice
+from tokenizations.pipelines import BYTES, build_bytes, build_characters, build_unigram, build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE
 
 # Han, rare and compatibility Han, beyond the BMP, kana, Latin with and without accents, İ (two characters in lower

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 
+from gpt2zh.files import unify_line_ends
+
 # What the table of code points says of each: symbol | class << CLASS | flags; NEW until it is first seen.
 NEW = -1
 SYMBOLS = (1 << 20) - 1
@@ -75,8 +77,7 @@ class Alphabet:
         return "".join(map(self.images.__getitem__, code_points.tolist()))
 
     def _plain(self, text: str) -> str:
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = unify_line_ends(text)
         for character, image in self.expansions.items():
             if character in text:
                 text = text.replace(character, image)

@@ -18,6 +18,8 @@ import numpy as np
 import tokenizers
 from tokenizers import models
 
+from gpt2zh.files import unify_line_ends
+
 DROPPED, BLANK, WORD, UNSEEN, BORDER = -1, -2, -3, -4, -5
 MOST_WORDS = 1_000_000  # remembered at a time
 
@@ -68,7 +70,7 @@ class CharacterTable:
         """Code points of all texts and what they are; a BORDER between two texts; what is dropped is gone."""
         joined = "\n".join(texts)
         if "\r" in joined:
-            texts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in texts]
+            texts = [unify_line_ends(text) for text in texts]
             joined = "\n".join(texts)
         codes = np.frombuffer(joined.encode("utf-32-le"), dtype="<u4")
         symbols = self._look_up(codes)

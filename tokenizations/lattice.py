@@ -17,11 +17,10 @@ import numpy as np
 import tokenizers
 
 from tokenizations.alphabet import Alphabet, Characters
-from tokenizations.pipelines import build_unigram, build_words
+from tokenizations.pipelines import BYTES, build_unigram, build_words
 from tokenizations.vocabulary import UNK
 
 UNKNOWN_PENALTY = 10.0  # the library's: an unknown character scores this much less than the worst piece
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 WINDOW = 256  # places of the trie that are tried at once
 BLOCK = 1 << 17  # characters read at once: the arrays of a block fit into a core's cache
 
