@@ -7,14 +7,17 @@ import argparse
 import math
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 from gpt2zh import shard_builder, shards
-from gpt2zh.batches import TrainingBatches, count_targets, evaluation_batches
+from gpt2zh.batches import TrainingBatches, evaluation_batches
 from gpt2zh.corpus import Corpus, corpus_sha256
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
+from gpt2zh.prefetch import Prefetch
+from gpt2zh.recipe import Recipe, Wishes, choose_recipe
 from gpt2zh.runlog import RunLog
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
@@ -41,6 +44,7 @@ def main() -> None:
     from gpt2zh.loss import LanguageModelLoss
     from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
     from gpt2zh.sampling import SamplingSettings, generate
+    from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
     device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision)
     for note in device.notes:
@@ -73,13 +77,24 @@ def main() -> None:
     batches = TrainingBatches(
         data.train, n_ctx, flags.stride or n_ctx, flags.batch_size, flags.gradient_accumulation, flags.seed
     )
-    n_steps = batches.steps_per_epoch * flags.epochs
+    n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
+    n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
 
-    # ----- 4. optimiser, schedule -----------------------------------------------------------------------------------
-    loss = device.spread(LanguageModelLoss(model))
-    optimizer = optim.build_optimizer(model, flags.lr, flags.weight_decay)
+    # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
+    wishes = Wishes(
+        flags.optimizer, flags.lr, flags.betas, flags.weight_decay, flags.schedule, warmup=flags.warmup_steps
+    )
+    recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, device.fast_bf16)
+    flops = flops_per_token(model.config)
+    compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)
+    if note:
+        print(note)
+    loss = device.spread(LanguageModelLoss(model, compiled, flags.gradient_checkpointing))
+    optimizers = optim.build_optimizers(
+        model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps
+    )
     scaler = device.scaler()
-    warmup = optim.default_warmup(n_steps) if flags.warmup_steps is None else flags.warmup_steps
+    peak = measured_peak(device)
     log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
 
     record: dict[str, object] = {
@@ -88,76 +103,96 @@ def main() -> None:
     }
     best = math.inf
     with RunLog(flags.output_dir, writer_dir) as log:
-        announce(log, flags, batches, n_steps, warmup, data)
+        announce(log, flags, batches, n_steps, recipe, data)
         log.line(
-            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}",
-            f"model: {count_parameters(model)} parameters",
+            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}"
+            f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
+            f"model: {count_parameters(model)} parameters; {peak / 1e12:.2f} TFLOP/s at most",
         )
+
+        def validate(epoch: int, step: int) -> None:
+            """Score what was held out, where anything was; keep the best model."""
+            nonlocal best
+            if not len(data.val):
+                return
+            started = time.perf_counter()
+            windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size)
+            score = evaluate(loss, windows, data.manifest["characters"]["val"], device)
+            record.update(epoch=epoch + 1, step=step, val=score.metrics())
+            log.line(
+                f"第 {epoch + 1} 轮，第 {step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
+                f"epoch {epoch + 1}: validation {score.bits_per_character:.4f} bits per character",
+            )
+            if score.loss < best:
+                best = score.loss
+                save_model(flags.output_dir / "best_model", model, tokenizer, record)
+            seconds = time.perf_counter() - started
+            log.report(
+                step, {**{f"val/{name}": value for name, value in score.metrics().items()}, "val/seconds": seconds}
+            )
 
         # ----- 5. the loop ------------------------------------------------------------------------------------------
         log.start_bar(n_steps)
         step, nats, n_tokens, clock = 0, 0.0, 0, time.perf_counter()
-        for epoch in range(flags.epochs):
+        for epoch in range(n_epochs):
             loss.train()
-            for micro_batches in batches.epoch(epoch):
-                lr = flags.lr * optim.lr_factor(step, warmup, n_steps, flags.schedule)
-                optim.set_lr(optimizer, lr)
-                n_targets = count_targets(micro_batches)
+            steps = Prefetch(islice(batches.epoch(epoch), n_steps - step), device.tensors)
+            for micro_batches, n_targets in steps:
+                lr = recipe.lr * optim.lr_factor(step, recipe.warmup_steps, n_steps, recipe.schedule)
+                optim.set_lr(optimizers, lr)
                 for inputs, targets in micro_batches:
-                    micro_nats, _ = loss(device.tensor(inputs), device.tensor(targets))
+                    micro_nats, _ = loss(inputs, targets)
                     # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean.
                     scaler.scale(micro_nats.sum() / n_targets).backward()
                     nats += micro_nats.detach().sum()  # stays on the device until it is reported
-                scaler.unscale_(optimizer)
+                for optimizer in optimizers:
+                    scaler.unscale_(optimizer)
                 grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
-                scaler.step(optimizer)
+                for optimizer in optimizers:
+                    scaler.step(optimizer)
+                    optimizer.zero_grad(set_to_none=True)
                 scaler.update()
-                optimizer.zero_grad(set_to_none=True)
                 step += 1
                 n_tokens += n_targets
                 # ----- the step ends here; below is only reporting --------------------------------------------------
 
                 log.advance()
-                if step % log_every == 0 or step % batches.steps_per_epoch == 0:
+                ends_epoch = step % batches.steps_per_epoch == 0 or step == n_steps
+                if step % log_every == 0 or ends_epoch:
                     mean = float(nats) / n_tokens
                     if not math.isfinite(mean):
                         raise UserError(
-                            f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {flags.lr}）。",
-                            f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {flags.lr}).",
+                            f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）。",
+                            f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {recipe.lr:.3g}).",
                         )
-                    now = time.perf_counter()
+                    seconds = time.perf_counter() - clock
                     log.report(
                         step,
                         {
                             "train/loss": mean,
                             "train/lr": lr,
                             "train/grad_norm": grad_norm.item(),
-                            "train/tokens_per_second": n_tokens / (now - clock),
+                            "train/tokens_per_second": n_tokens / seconds,
+                            "train/utilisation": n_tokens / seconds * flops / peak,
+                            "train/data_wait": steps.take_waited() / seconds,
                         },
                     )
-                    nats, n_tokens, clock = 0.0, 0, now
+                    nats, n_tokens, clock = 0.0, 0, time.perf_counter()
+                if flags.eval_every and step % flags.eval_every == 0 and not ends_epoch:
+                    pause = time.perf_counter()
+                    validate(epoch, step)
+                    clock += time.perf_counter() - pause
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
             pause = time.perf_counter()
             record.update(epoch=epoch + 1, step=step)
-            improved = False
-            if len(data.val):
-                windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size)
-                score = evaluate(loss, windows, data.manifest["characters"]["val"], device)
-                record["val"] = score.metrics()
-                log.report(step, {f"val/{name}": value for name, value in score.metrics().items()})
-                log.line(
-                    f"第 {epoch + 1} 轮：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
-                    f"epoch {epoch + 1}: validation {score.bits_per_character:.4f} bits per character",
-                )
-                improved, best = score.loss < best, min(best, score.loss)
+            validate(epoch, step)
             loss.eval()
             with device.autocast():
                 settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
                 sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
             log.text(step, "sample", tokenizer.decode(sample))
-            for name in [f"model_epoch{epoch + 1}", *(["best_model"] if improved else [])]:
-                save_model(flags.output_dir / name, model, tokenizer, record)
+            save_model(flags.output_dir / f"model_epoch{epoch + 1}", model, tokenizer, record)
             clock += time.perf_counter() - pause
 
         # ----- 6. the end -------------------------------------------------------------------------------------------
@@ -207,7 +242,7 @@ def announce(
     flags: argparse.Namespace,
     batches: TrainingBatches,
     n_steps: int,
-    warmup: int,
+    recipe: Recipe,
     data: shards.Shards,
 ) -> None:
     """The arithmetic of the run, and what looks wrong in it, before the first step."""
@@ -233,9 +268,10 @@ def announce(
         )
     log.line(
         f"每轮 {batches.n_windows} 个窗口（{batches.n_ctx} 词元，步长 {batches.stride}），每步 {flags.batch_size} x "
-        f"{flags.gradient_accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步，预热 {warmup} 步",
-        f"{batches.n_windows} windows and {batches.steps_per_epoch} steps an epoch, {n_steps} steps, warm-up {warmup}",
+        f"{flags.gradient_accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步",
+        f"{batches.n_windows} windows and {batches.steps_per_epoch} steps an epoch, {n_steps} steps",
     )
+    log.line(f"配方 {flags.recipe}：{recipe}", f"recipe: {flags.recipe}")
     if unknown_share > UNKNOWN_SHARE_TO_WARN:
         log.line(
             f"注意：{unknown_share:.1%} 的词元是 [UNK]，词表与语料可能不配。可用 cache/make_vocab.py 造词表。",
@@ -246,9 +282,10 @@ def announce(
             f"注意：--stride {batches.stride} 大于 n_ctx {batches.n_ctx}，每轮有 {batches.skipped_share:.0%} 的词元训练不到。",
             f"note: {batches.skipped_share:.0%} of the tokens are skipped each epoch. Use --stride {batches.n_ctx} or less.",
         )
-    if warmup >= n_steps:
+    if recipe.warmup_steps >= n_steps:
+        reached = recipe.lr * n_steps / recipe.warmup_steps
         log.line(
-            f"注意：预热 {warmup} 步不少于总步数 {n_steps}，学习率最高只到 {flags.lr * n_steps / warmup:.2g}（给定 {flags.lr:.2g}）。",
+            f"注意：预热 {recipe.warmup_steps} 步不少于总步数 {n_steps}，学习率最高只到 {reached:.2g}（峰值 {recipe.lr:.2g}）。",
             f"note: the learning rate never reaches its peak. Consider --warmup_steps {n_steps // 10}.",
         )
     if flags.log_step % flags.gradient_accumulation:

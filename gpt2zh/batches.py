@@ -58,6 +58,11 @@ class TrainingBatches:
         return math.ceil(self.n_windows / (self.batch_size * self.accumulation))
 
     @property
+    def tokens_per_step(self) -> int:
+        """Targets of a full step."""
+        return self.batch_size * self.accumulation * self.n_ctx
+
+    @property
     def skipped_share(self) -> float:
         """Share of the tokens that no window of an epoch reaches: above 0 only if stride > n_ctx."""
         last_gap = len(self.stream) - (self.n_windows - 1) * self.stride  # back to the first window, round the circle
@@ -79,11 +84,6 @@ class TrainingBatches:
         targets = rows[:, 1:].copy()
         targets[:, len(self.stream) :] = IGNORE  # a corpus shorter than the window comes round: count it once
         return rows[:, :-1], targets
-
-
-def count_targets(batches: list[Batch]) -> int:
-    """Number of targets that count in the micro-batches of a step."""
-    return int(sum((targets != IGNORE).sum() for _, targets in batches))
 
 
 def evaluation_stride(n_ctx: int, stride: int | None) -> int:

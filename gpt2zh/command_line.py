@@ -56,7 +56,7 @@ class Flags:
         *,
         allowed: Range | None = None,
         choices: Sequence[str] | None = None,
-        kind: type | None = None,
+        kind: Callable[[str], object] | None = None,
         aliases: Sequence[str] = (),
         shown_default: str | None = None,
     ) -> None:
@@ -123,5 +123,36 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def _metavar(kind: type) -> str:
-    return "PATH" if issubclass(kind, Path) else {int: "N", float: "X"}.get(kind, "TEXT")
+def number_or_auto(text: str) -> float | None:
+    """A number; `auto` is None, as if the flag was not given."""
+    try:
+        return None if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(f"{text!r} 不是数，也不是 auto", f"{text!r} is neither a number nor auto")
+        ) from None
+
+
+def two_shares(text: str) -> tuple[float, float]:
+    """Two numbers from 0 to below 1, with a comma between."""
+    try:
+        first, second = (float(part) for part in text.replace("，", ",").split(","))
+        if not (0 <= first < 1 and 0 <= second < 1):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(
+                f"{text!r} 不是两个 0 到 1 之间的数，如 0.9,0.95",
+                f"{text!r} is not two numbers below 1, as in 0.9,0.95",
+            )
+        ) from None
+    return first, second
+
+
+METAVARS = {int: "N", float: "X", number_or_auto: "X"}
+
+
+def _metavar(kind: Callable[[str], object]) -> str:
+    if isinstance(kind, type) and issubclass(kind, Path):
+        return "PATH"
+    return METAVARS.get(kind, "TEXT")

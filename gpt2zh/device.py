@@ -5,12 +5,15 @@ Refuses: names that are no GPU numbers, and GPUs that are not in this machine.
 """
 
 import contextlib
+import ctypes
 import os
 from dataclasses import dataclass
 
-# Threads that wait for each other on a CPU sleep instead of spinning: beside any other busy program a step is then 3 to
-# 12 times faster, alone a few per cent slower (docs/log.md). Read when torch is loaded, so this file comes first.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for each other on a CPU spin for microseconds, then sleep: GNU OpenMP's default of spinning on makes a
+# step 3 to 12 times slower beside any other busy program, sleeping at once costs 4 % alone (docs/log.md).
+# Read when torch is loaded, so this file comes first.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import numpy as np
 import torch
@@ -18,7 +21,8 @@ from torch import nn
 
 from gpt2zh.errors import UserError, bilingual
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # <malloc.h>
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,16 @@ class Device:
         """A NumPy array on the device."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.main, non_blocking=True) if self.main.type == "cuda" else tensor
+
+    def tensors(self, micro_batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[tuple[torch.Tensor, ...]], int]:
+        """A step's micro-batches on the device, and the number of targets in them that count."""
+        n_targets = sum(int((targets >= 0).sum()) for _, targets in micro_batches)
+        return [(self.tensor(inputs), self.tensor(targets)) for inputs, targets in micro_batches], n_targets
+
+    @property
+    def fast_bf16(self) -> bool:
+        """Whether the hardware multiplies bf16 natively."""
+        return has_fast_bf16(self.main)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling: at work for fp16, a pass-through otherwise."""
@@ -76,13 +90,20 @@ def choose_device(device: str | None, precision: str) -> Device:
 
     Args:
         device: "0", "0,1", "cpu", or None for every GPU of the machine.
-        precision: auto, fp32, bf16 or fp16.
+        precision: auto, fp32, tf32 (fp32 whose products are rounded to 10 bits, on the GPU), bf16 or fp16.
     """
     notes: list[str] = []
     gpus = choose_gpus(device, torch.cuda.device_count(), notes)
     main = torch.device("cuda", gpus[0]) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(main)
+    else:
+        keep_freed_memory()
+    if precision == "tf32":
+        if gpus:
+            torch.set_float32_matmul_precision("high")
+        else:
+            notes.append(bilingual("CPU 没有 tf32：用 fp32。", "a CPU has no tf32: using fp32."))
     if precision == "fp16" and not gpus:
         precision = "auto"
         notes.append(
@@ -137,11 +158,27 @@ def choose_dtype(main: torch.device, precision: str) -> torch.dtype:
     """The dtype of a precision flag; auto is bf16 where the hardware multiplies it natively."""
     if precision != "auto":
         return DTYPES[precision]
+    return torch.bfloat16 if has_fast_bf16(main) else torch.float32
+
+
+def has_fast_bf16(main: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 natively."""
     if main.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what a step frees for the next one, instead of mapping and clearing the same pages again each step.
+
+    The values of glibc's MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_; other C libraries have no such call.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
+        mallopt(parameter, value)
 
 
 def seed_everything(seed: int) -> None:

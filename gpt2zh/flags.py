@@ -9,7 +9,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2zh.command_line import BELOW_HALF, LENGTH, NOT_NEGATIVE, POSITIVE, SHARE, SIMILARITY, Flags
+from gpt2zh.command_line import (
+    BELOW_HALF,
+    LENGTH,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SIMILARITY,
+    Flags,
+    number_or_auto,
+    two_shares,
+)
 from gpt2zh.errors import UserError, UserErrors
 
 
@@ -25,9 +35,9 @@ def _add_device(flags: Flags) -> None:
     flags.add(
         "--precision",
         "auto",
-        "计算精度；auto：硬件支持 bf16 就用 bf16，否则 fp32",
-        "arithmetic; auto is bf16 where the hardware has it, else fp32",
-        choices=["auto", "fp32", "bf16", "fp16"],
+        "计算精度；auto：硬件支持 bf16 就用 bf16，否则 fp32；tf32 只在 NVIDIA 显卡上有",
+        "arithmetic; auto is bf16 where the hardware has it, else fp32; tf32 on NVIDIA GPUs only",
+        choices=["auto", "fp32", "tf32", "bf16", "fp16"],
     )
 
 
@@ -127,24 +137,24 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allowed=POSITIVE,
         shown_default="n_ctx",
     )
-    flags.add("--lr", 1.5e-4, "学习率的峰值", "peak learning rate", allowed=POSITIVE)
     flags.add(
-        "--warmup_steps",
+        "--max_steps",
         None,
-        "预热多少次更新",
-        "optimiser steps of warm-up",
+        "总共更新多少次，取代 --epochs",
+        "optimiser steps of the run, in place of --epochs",
         kind=int,
-        allowed=NOT_NEGATIVE,
-        shown_default="2000，但不超过总步数的十分之一 / 2000, at most a tenth of all",
+        allowed=POSITIVE,
+        shown_default="按 --epochs / as --epochs says",
     )
     flags.add(
-        "--schedule",
-        "linear",
-        "预热之后学习率怎样降到 0：linear 直线；cosine 余弦；wsd 先不变，最后五分之一直线下降",
-        "how the learning rate falls to 0 after the warm-up: linear; cosine; wsd, constant, then linear in the last fifth",
-        choices=["linear", "cosine", "wsd"],
+        "--eval_every",
+        None,
+        "除每轮之后，每多少次更新也验证一次",
+        "validate every so many optimiser steps too, not only after each epoch",
+        kind=int,
+        allowed=POSITIVE,
+        shown_default="每轮一次 / once an epoch",
     )
-    flags.add("--weight_decay", 0.1, "权重衰减，只作用于矩阵", "weight decay, on matrices only", allowed=NOT_NEGATIVE)
     flags.add("--max_grad_norm", 1.0, "梯度裁剪的范数", "gradient norm to clip at", allowed=POSITIVE)
     flags.add(
         "--seed",
@@ -152,6 +162,70 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "随机种子；同一种子得到同一结果",
         "random seed; the same seed gives the same run",
         allowed=NOT_NEGATIVE,
+    )
+    flags.group(
+        "配方：没给的各项由 --recipe 按模型与步数选定",
+        "recipe: what is not given, --recipe chooses for model and length",
+    )
+    flags.add(
+        "--recipe",
+        "tuned",
+        "tuned：我们测得最好的；classic：祖先 GPT2-Chinese 的",
+        "tuned, the best that we measured; classic, that of GPT2-Chinese",
+        choices=["tuned", "classic"],
+    )
+    flags.add(
+        "--optimizer",
+        None,
+        "优化器；muon 管各层的矩阵，其余归 adamw；adamw8bit 要装 bitsandbytes",
+        "optimiser; muon for the blocks' matrices, adamw for the rest; adamw8bit needs bitsandbytes",
+        kind=str,
+        choices=["adamw", "muon", "adamw8bit"],
+        shown_default="muon；硬件没有 bf16 则 adamw / muon, adamw where the hardware has no bf16",
+    )
+    flags.add(
+        "--lr",
+        None,
+        "学习率的峰值，或 auto",
+        "peak learning rate, or auto",
+        kind=number_or_auto,
+        allowed=POSITIVE,
+        shown_default="auto：按模型宽度 / by the model's width",
+    )
+    flags.add(
+        "--warmup_steps",
+        None,
+        "预热多少次更新；小于 1 则是占总数的比例",
+        "optimiser steps of warm-up; below 1 a share of the run",
+        kind=float,
+        allowed=NOT_NEGATIVE,
+        shown_default="总步数的十分之一，至多 2000 / a tenth of all, at most 2000",
+    )
+    flags.add(
+        "--schedule",
+        None,
+        "预热之后学习率怎样降到 0：linear 直线；cosine 余弦；wsd 先不变，最后五分之一直线下降",
+        "how the learning rate falls to 0 after the warm-up: linear; cosine; wsd, constant, then linear in the last fifth",
+        kind=str,
+        choices=["linear", "cosine", "wsd"],
+        shown_default="linear",
+    )
+    flags.add(
+        "--weight_decay",
+        None,
+        "权重衰减，只作用于矩阵",
+        "weight decay, on matrices only",
+        kind=float,
+        allowed=NOT_NEGATIVE,
+        shown_default="0.1",
+    )
+    flags.add(
+        "--betas",
+        None,
+        "AdamW 的两个动量系数，如 0.9,0.95",
+        "AdamW's two momentum coefficients, as in 0.9,0.95",
+        kind=two_shares,
+        shown_default="0.9,0.95",
     )
     flags.group("设备与精度", "device and precision")
     _add_device(flags)
@@ -165,6 +239,18 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "混合精度由 PyTorch 自带，不分级别",
         "mixed precision is PyTorch's own and has no levels",
         takes_value=True,
+    )
+    flags.add(
+        "--compile",
+        "auto",
+        "用 torch.compile 编译训练步；auto：几分钟以上的训练才编译",
+        "compile the training step by torch.compile; auto: where the run takes more than a few minutes",
+        choices=["auto", "on", "off"],
+    )
+    flags.switch(
+        "--gradient_checkpointing",
+        "省显存：反向时重算各层，约慢三分之一",
+        "save memory: compute each block again in the backward pass; about a third slower",
     )
     flags.group("日志", "logs")
     flags.add(

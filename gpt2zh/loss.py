@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from transformers import GPT2LMHeadModel
 
-CHUNK = 512  # positions whose logits exist at one time
+from gpt2zh.forward import Forward
+
+CHUNK = 1024  # positions whose logits exist at one time
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -20,7 +22,11 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        compiled: bool,
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -29,19 +35,13 @@ class LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden_) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
         with torch.autocast(device, enabled=False):
             for rows in range(0, len(hidden), CHUNK):
                 part = slice(rows, rows + CHUNK)
-                target = targets[part]
-                counts = (target >= 0).float()  # (n,)
-                index = target.clamp(min=0)[:, None]  # (n, 1)
-                logits = (hidden_[part] @ weight_.t()).float()  # (n, V)
-                log_sum = logits.logsumexp(-1)  # (n,)
-                nats += ((log_sum - logits.gather(1, index).squeeze(1)) * counts).sum()
+                chunk_nats, grad = run(hidden_[part] @ weight_.t(), targets[part], needs_grad)
+                nats += chunk_nats
                 if needs_grad:
-                    # d nats / d logits = softmax - one-hot, 0 where the target does not count
-                    grad = logits.sub_(log_sum[:, None]).exp_().scatter_add_(1, index, -torch.ones_like(logits[:, :1]))
-                    grad = grad.mul_(counts[:, None]).to(dtype)
                     grad_hidden[part] = grad @ weight_
                     grad_weight += grad.t() @ hidden_[part]
         if needs_grad:
@@ -52,12 +52,35 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+    ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None
+        return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None, None
 
 
-def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of nats, in fp32, and its gradient: softmax - one-hot, 0 where the target does not count.
+
+    Args:
+        logits: (n, V). targets: (n,). needs_grad: without it the second result means nothing.
+    """
+    counts = (targets >= 0).float()[:, None]  # (n, 1)
+    index = targets.clamp(min=0)[:, None]
+    logits_ = logits.float()
+    chosen, largest = logits_.gather(1, index), logits_.amax(-1, keepdim=True)
+    p = (logits_ - largest).exp_()  # (n, V), in place from here on: these arrays are the largest of all
+    total = p.sum(-1, keepdim=True)
+    nats = ((largest + total.log() - chosen) * counts).sum()
+    if needs_grad:
+        p = p.mul_(counts / total).scatter_add_(1, index, -counts)
+    return nats, p.to(logits.dtype)
+
+
+compiled_cross_entropy = torch.compile(cross_entropy, dynamic=False, fullgraph=True)
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool = False
+) -> torch.Tensor:
     """Sum of nats, a scalar in fp32.
 
     Args:
@@ -65,18 +88,30 @@ def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: to
     """
     if not torch.is_grad_enabled():
         hidden, weight = hidden.detach(), weight.detach()  # else the gradients would be made, and thrown away
-    return LinearCrossEntropy.apply(hidden, weight, targets)
+    return LinearCrossEntropy.apply(hidden, weight, targets, compiled)
 
 
 class LanguageModelLoss(nn.Module):
-    """Wraps a model so that only two numbers leave each device: DataParallel then gathers no logits and no cache."""
+    """Wraps a model so that only two numbers leave each device: DataParallel then gathers no logits and no cache.
 
-    def __init__(self, model: GPT2LMHeadModel) -> None:
+    Args:
+        compiled: run training batches of the first one's shape through torch.compile. Others (the last of an epoch,
+            validation) run as written, so nothing is compiled twice.
+        checkpointing: see gpt2zh.forward.
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, compiled: bool = False, checkpointing: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.run = Forward(model, checkpointing)
+        self.compiled = compiled
+        self.compiled_shape: torch.Size | None = None
 
     def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum of nats and number of targets, each (1,). Args: inputs and targets, (B, T)."""
-        hidden = self.model.transformer(inputs, use_cache=False).last_hidden_state  # (B, T, C)
-        nats = linear_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, targets.flatten())
+        if self.compiled and self.training and self.compiled_shape is None:
+            self.compiled_shape = inputs.shape
+        compiled = self.training and inputs.shape == self.compiled_shape
+        hidden = self.run(inputs, compiled)  # (B, T, C)
+        nats = linear_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, targets.flatten(), compiled)
         return nats.reshape(1), (targets >= 0).sum().reshape(1)

@@ -8,21 +8,53 @@ import math
 import torch
 from torch import nn
 
+from gpt2zh.errors import UserError
+
 DECAY_SHARE = 0.2  # of the steps, the end of "wsd"
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay, vectors (biases, layer norms) do not. Every parameter is in exactly one group."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in parameters if parameter.dim() >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
     ]
 
 
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW with the betas usual for GPT. Source: Loshchilov & Hutter 2019; Brown et al. 2020, appendix B."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+def build_optimizers(
+    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
+) -> list[torch.optim.Optimizer]:
+    """The optimisers of a run; together they hold every parameter once.
+
+    Args:
+        name: "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon" (Jordan 2024)
+            for the matrices of the blocks and AdamW for the rest. Muon's steps are scaled to the size of AdamW's (Liu et
+            al. 2025), so one learning rate serves both; that scale is the same for a matrix and its transpose, which
+            matters as GPT-2 keeps its matrices as (in, out).
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    hidden = [parameter for parameter in model.transformer.h.parameters() if parameter.dim() == 2]
+    if name == "adamw8bit":
+        return [adamw8bit()(parameter_groups(parameters, weight_decay), lr=lr, betas=betas, eps=eps)]
+    muon = []
+    if name == "muon":
+        muon = [torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")]
+        taken = {id(parameter) for parameter in hidden}
+        parameters = [parameter for parameter in parameters if id(parameter) not in taken]
+    groups = parameter_groups(parameters, weight_decay)
+    return [torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True), *muon]
+
+
+def adamw8bit() -> type[torch.optim.Optimizer]:
+    """bitsandbytes' AdamW8bit, where it is installed."""
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            "--optimizer adamw8bit 要用 bitsandbytes：pip install bitsandbytes",
+            "--optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes",
+        ) from None
+    return AdamW8bit
 
 
 def lr_factor(step: int, warmup_steps: int, n_steps: int, schedule: str = "linear") -> float:
@@ -44,17 +76,13 @@ def lr_factor(step: int, warmup_steps: int, n_steps: int, schedule: str = "linea
     return left
 
 
-def default_warmup(n_steps: int) -> int:
-    """Steps of warm-up where none are given: 2,000, the ancestor's, and a tenth of a short run."""
-    return min(2000, n_steps // 10)
-
-
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
     """Scale all gradients so that their norm is at most `max_norm`. Returns the norm they had, a scalar."""
     return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
     """Use `lr` for the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr

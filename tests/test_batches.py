@@ -1,10 +1,14 @@
 """Windows and steps: every token a target each epoch, counts exact beforehand, order a function of seed and epoch."""
 
+from collections.abc import Iterator
+from itertools import count, islice
+
 import numpy as np
 import pytest
 
-from gpt2zh.batches import IGNORE, TrainingBatches, count_targets, evaluation_batches
+from gpt2zh.batches import IGNORE, TrainingBatches, evaluation_batches
 from gpt2zh.errors import UserError
+from gpt2zh.prefetch import Prefetch
 from gpt2zh.shards import TokenStream
 
 
@@ -45,7 +49,6 @@ def test_accumulation_and_batch_size_part_the_same_windows() -> None:
     assert len(large) == len(small)
     for one, four in zip(large, small):
         assert np.array_equal(one[0][0], np.concatenate([inputs for inputs, _ in four]))
-        assert count_targets(one) == count_targets(four)
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:
@@ -89,3 +92,18 @@ def test_evaluation_counts_every_token_but_the_first_once_with_enough_context() 
                 assert row[0] == 0 or places.min() >= n_ctx - stride
                 targets_seen += row_targets[places].tolist()
         assert sorted(targets_seen) == list(range(1, len(stream)))
+
+
+def test_what_a_thread_prepares_comes_in_order_and_an_error_where_it_happened() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise OSError("disk")
+
+    seen: list[int] = []
+    with pytest.raises(OSError, match="disk"):
+        for item in Prefetch(items(), lambda item: item * 2):
+            seen.append(item)
+    assert seen == [0, 2, 4, 6, 8]
+    endless = Prefetch(count(), lambda item: item)
+    assert list(islice(endless, 50)) == list(range(50))
+    assert endless.take_waited() > 0 == endless.take_waited()

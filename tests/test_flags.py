@@ -15,7 +15,7 @@ ANCESTOR = {
     "make_vocab_flags": "raw_data_path vocab_file vocab_size",
 }
 OURS = {
-    "train_flags": "val_ratio schedule weight_decay seed precision",
+    "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing",
     "generate_flags": "seed precision",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
     "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
@@ -23,7 +23,7 @@ OURS = {
     "convert_shards_flags": "input output export tokenizer_path segment num_pieces min_length val_ratio",
 }
 ANCESTOR_DEFAULTS = {
-    "train_flags": {"epochs": 5, "batch_size": 8, "lr": 1.5e-4, "log_step": 1, "gradient_accumulation": 1, "max_grad_norm": 1.0, "num_pieces": 100, "min_length": 128, "raw": False, "fp16": False},
+    "train_flags": {"epochs": 5, "batch_size": 8, "log_step": 1, "gradient_accumulation": 1, "max_grad_norm": 1.0, "num_pieces": 100, "min_length": 128, "raw": False, "fp16": False},
     "generate_flags": {"length": -1, "batch_size": 1, "nsamples": 10, "temperature": 1.0, "topk": 8, "topp": 0.0, "prefix": "萧炎", "repetition_penalty": 1.0, "save_samples": False},
 }  # fmt: skip
 

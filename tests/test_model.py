@@ -17,7 +17,8 @@ from gpt2zh.errors import UserError
 from gpt2zh.evaluation import Score, evaluate
 from gpt2zh.loss import CHUNK, LanguageModelLoss, linear_cross_entropy
 from gpt2zh.model import ControlIds, load_model, new_model, read_config
-from gpt2zh.optim import build_optimizer, default_warmup, lr_factor, parameter_groups
+from gpt2zh.optim import build_optimizers, lr_factor, parameter_groups
+from gpt2zh.recipe import Recipe, Wishes, choose_recipe
 
 IDS = ControlIds(document_start=4, document_end=2, pad=0)
 
@@ -246,10 +247,54 @@ def test_evaluation_has_no_dropout_and_leaves_the_mode_alone() -> None:
 
 def test_the_groups_hold_every_parameter_once_and_only_matrices_decay() -> None:
     model = tiny()
-    decayed, not_decayed = parameter_groups(model, 0.1)
+    decayed, not_decayed = parameter_groups(list(model.parameters()), 0.1)
     assert sorted(map(id, decayed["params"] + not_decayed["params"])) == sorted(map(id, model.parameters()))
     assert all(p.dim() == 2 for p in decayed["params"]) and all(p.dim() == 1 for p in not_decayed["params"])
-    assert build_optimizer(model, 1e-3, 0.1).param_groups[1]["weight_decay"] == 0
+    assert not_decayed["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_the_optimisers_hold_every_parameter_once(name: str) -> None:
+    model = tiny()
+    optimizers = build_optimizers(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
+    held = [parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
+    assert len(optimizers) == (2 if name == "muon" else 1)
+
+
+def test_muon_moves_a_matrix_and_its_transpose_alike() -> None:
+    """GPT-2 keeps its matrices as (in, out), Muon was made for (out, in): the step must not depend on that."""
+    torch.manual_seed(0)
+    weight, grad = torch.randn(8, 24), torch.randn(8, 24)
+    steps = []
+    for turn in (lambda matrix: matrix, torch.t):
+        model = tiny()
+        parameter = model.transformer.h[0].mlp.c_fc.weight
+        parameter.data, parameter.grad = turn(weight).clone(), turn(grad).clone()
+        muon = build_optimizers(model, "muon", 1e-2, 0.0, (0.9, 0.95), 1e-8)[1]
+        muon.step()
+        steps.append(turn(parameter.data) - weight)
+    torch.testing.assert_close(steps[0], steps[1], rtol=0, atol=3e-3 * steps[0].abs().max().item() * 10)
+    # the size that AdamW's step would have: 0.2 lr each number (Liu et al. 2025)
+    assert steps[0].pow(2).mean().sqrt().item() == pytest.approx(0.2e-2, rel=0.3)
+
+
+def test_what_is_given_is_obeyed_and_the_rest_is_chosen() -> None:
+    chosen = choose_recipe("tuned", Wishes(), 384, 1000, fast_bf16=True)
+    assert (chosen.optimizer, chosen.warmup_steps) == ("muon", 100)
+    assert choose_recipe("tuned", Wishes(), 384, 1000, fast_bf16=False).optimizer == "adamw"
+    wider = choose_recipe("tuned", Wishes(), 4 * 384, 1000, fast_bf16=True)
+    assert wider.lr == pytest.approx(chosen.lr / 2)
+    wishes = Wishes("adamw", 3e-4, (0.8, 0.9), 0.0, "cosine", warmup=0.05)
+    for name in ("tuned", "classic"):
+        given = choose_recipe(name, wishes, 384, 1000, fast_bf16=True)
+        assert given == Recipe("adamw", 3e-4, (0.8, 0.9), given.eps, 0.0, "cosine", 50)
+
+
+def test_the_classic_recipe_is_the_ancestors() -> None:
+    for n_steps in (10, 10**6):
+        classic = choose_recipe("classic", Wishes(), 768, n_steps, fast_bf16=True)
+        assert classic == Recipe("adamw", 1.5e-4, (0.9, 0.999), 1e-6, 0.0, "linear", 2000)
 
 
 def test_the_schedule_rises_to_the_peak_and_falls_to_zero() -> None:
@@ -257,7 +302,6 @@ def test_the_schedule_rises_to_the_peak_and_falls_to_zero() -> None:
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1 and factors[10] == 1
     assert factors[60] == pytest.approx(0.5) and factors[109] == pytest.approx(0.01) and factors[110] == 0
     assert lr_factor(0, 0, 10) == 1 and lr_factor(5, 3000, 264) == pytest.approx(6 / 3000)
-    assert (default_warmup(100), default_warmup(10**6)) == (10, 2000)
 
 
 def test_schedules_have_their_closed_forms_and_end_at_zero() -> None:

@@ -75,7 +75,7 @@ def test_the_loss_falls_and_a_page_is_learned_by_heart(train: Train, workdir: Pa
     losses = train_losses(
         train("--raw_data_path", "page.txt", "--epochs", 1, "--lr", 1e-2, "--min_length", 1, "--val_ratio", 0)
     )
-    assert losses[0] > 6 and losses[-1] < 0.3
+    assert losses[0] > 6 and losses[-1] < 0.5
 
 
 def test_a_run_leaves_whole_model_folders_a_log_metrics_and_events(train: Train) -> None:
