@@ -8,7 +8,9 @@
 
 Rounds are interleaved: every trainer once, then every trainer again. A trainer's figure is the median of its rounds,
 "ours is" the median of the rounds' ratios. Steps before --warmup (compilation is in them) are not timed. ours: `python
-train.py` with its default switches and a configuration without dropout, tokens/s from its metrics.jsonl. The others are
+train.py` with a configuration without dropout, compiled as a run of more than a few minutes is by default, and with AdamW
+as all the others, because a step of Muon, the default, is more work for more progress (time_to_quality.py shows what
+that brings); tokens/s from its metrics.jsonl. The others are
 their own loops (benchmarks/peers/), with dropout, precision and compilation as their rows say; litgpt's loop is
 litgpt.pretrain.setup. One that is missing or fails is a row that says why.
 
@@ -71,8 +73,13 @@ class Contender:
 
 BOTH = ("cpu", "cuda")
 CONTENDERS = {
-    "ours": Contender("train.py", "train.py", devices=BOTH),
-    "ours-compiled": Contender("train.py --compile on", "train.py", flags=("--compile", "on"), devices=BOTH),
+    "ours": Contender(
+        "train.py, AdamW, compiled", "train.py", flags=("--optimizer", "adamw", "--compile", "on"), devices=BOTH
+    ),
+    "ours-eager": Contender(
+        "train.py, AdamW, not compiled", "train.py", flags=("--optimizer", "adamw", "--compile", "off"), devices=BOTH
+    ),
+    "ours-muon": Contender("train.py, Muon (default), compiled", "train.py", flags=("--compile", "on"), devices=BOTH),
     "hf": Contender("HF Trainer, defaults (fp32, dropout 0.1)", "hf_trainer.py", dropout=0.1),
     "hf-bf16": Contender("HF Trainer, bf16 (dropout 0.1)", "hf_trainer.py", dropout=0.1, precision="bf16"),
     "hf-compiled": Contender(
@@ -191,7 +198,7 @@ def table(names: list[str], outcomes: dict[str, list[Outcome]], shape: dict[str,
         rates = {dtype: [value[dtype] for value in speeds["ceiling"]] for dtype in ("bf16", "fp32")}
         both = ", ".join(f"{dtype} {statistics.median(values) / 1e9:,.0f}" for dtype, values in rates.items())
         lines.append(f"\nMatrix products alone, GFLOP/s: {both}. {flops_per_token(shape) / 1e6:,.1f} MFLOP a token.")
-        for name in ("ours", "ours-compiled"):
+        for name in ("ours", "ours-eager", "ours-muon"):
             if name in speeds:
                 work = [flops_per_token(shape) * speed for speed in speeds[name]]
                 ceiling = [max(value["bf16"], value["fp32"]) for value in speeds["ceiling"]]
