@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 from gpt2zh import shard_builder, shards
-from gpt2zh.batches import TrainingBatches, count_targets, evaluation_batches
+from gpt2zh.batches import TrainingBatches, evaluation_batches
 from gpt2zh.corpus import Corpus, corpus_sha256
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
-from gpt2zh.runlog import RunLog
+from gpt2zh.processes import Alone, joined
+from gpt2zh.runlog import RunLog, SilentLog
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
 
@@ -24,8 +25,11 @@ SAMPLE_TOKENS = 120  # length of the sample text after each epoch
 
 
 def main() -> None:
-    flags = train_flags()
+    with joined() as processes:  # one, or those that torchrun started
+        train(train_flags(), processes)
 
+
+def train(flags: argparse.Namespace, processes: Alone) -> None:
     # ----- 1. what the user named: tokenizer, model shape -----------------------------------------------------------
     tokenizer = (
         load_bytes(flags.encoder_json, flags.vocab_bpe)
@@ -42,9 +46,10 @@ def main() -> None:
     from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
     from gpt2zh.sampling import SamplingSettings, generate
 
-    device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision)
+    device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision, processes.place)
     for note in device.notes:
         print(note)
+    processes.connect(device, flags.shard_model, flags.peer_timeout, flags.output_dir)
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     devices.seed_everything(flags.seed)
     if flags.pretrained_model:
@@ -64,19 +69,31 @@ def main() -> None:
 
     writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
     for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
-        require_writable(folder)
+        processes.first(require_writable, folder)
 
     # ----- 2. shards ------------------------------------------------------------------------------------------------
-    data = tokenized(flags, tokenizer)
+    processes.first(tokenize, flags, tokenizer)
+    data = shards.open_shards(flags.tokenized_data_path)
+    shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
+    shards.check_documents(data, flags.min_length, flags.val_ratio)
 
     # ----- 3. batches: from here on the number of steps is known ----------------------------------------------------
     batches = TrainingBatches(
-        data.train, n_ctx, flags.stride or n_ctx, flags.batch_size, flags.gradient_accumulation, flags.seed
+        data.train,
+        n_ctx,
+        flags.stride or n_ctx,
+        flags.batch_size,
+        flags.gradient_accumulation,
+        flags.seed,
+        processes.rank,
+        processes.count,
     )
     n_steps = batches.steps_per_epoch * flags.epochs
+    processes.agree({"model": shape_of(model), "shards": str(data.manifest["settings"]), **same_everywhere(flags)})
+    processes.part_random_numbers(flags.seed)
 
     # ----- 4. optimiser, schedule -----------------------------------------------------------------------------------
-    loss = device.spread(LanguageModelLoss(model))
+    loss = processes.spread(LanguageModelLoss(model), model.transformer.h, device)
     optimizer = optim.build_optimizer(model, flags.lr, flags.weight_decay)
     scaler = device.scaler()
     warmup = optim.default_warmup(n_steps) if flags.warmup_steps is None else flags.warmup_steps
@@ -87,10 +104,10 @@ def main() -> None:
         "command": sys.argv,
     }
     best = math.inf
-    with RunLog(flags.output_dir, writer_dir) as log:
+    with SilentLog() if processes.rank else RunLog(flags.output_dir, writer_dir) as log:
         announce(log, flags, batches, n_steps, warmup, data)
         log.line(
-            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}",
+            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}",
             f"model: {count_parameters(model)} parameters",
         )
 
@@ -102,11 +119,13 @@ def main() -> None:
             for micro_batches in batches.epoch(epoch):
                 lr = flags.lr * optim.lr_factor(step, warmup, n_steps, flags.schedule)
                 optim.set_lr(optimizer, lr)
-                n_targets = count_targets(micro_batches)
-                for inputs, targets in micro_batches:
+                n_targets = batches.n_targets(step)
+                for number, (inputs, targets) in enumerate(micro_batches, 1):
+                    processes.exchange_gradients(number == len(micro_batches))
                     micro_nats, _ = loss(device.tensor(inputs), device.tensor(targets))
-                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean.
-                    scaler.scale(micro_nats.sum() / n_targets).backward()
+                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
+                    # the number of processes, because these average their gradients where a sum is meant.
+                    scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
                     nats += micro_nats.detach().sum()  # stays on the device until it is reported
                 scaler.unscale_(optimizer)
                 grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
@@ -119,7 +138,7 @@ def main() -> None:
 
                 log.advance()
                 if step % log_every == 0 or step % batches.steps_per_epoch == 0:
-                    mean = float(nats) / n_tokens
+                    mean = processes.total(float(nats))[0] / n_tokens
                     if not math.isfinite(mean):
                         raise UserError(
                             f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {flags.lr}）。",
@@ -142,8 +161,8 @@ def main() -> None:
             record.update(epoch=epoch + 1, step=step)
             improved = False
             if len(data.val):
-                windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size)
-                score = evaluate(loss, windows, data.manifest["characters"]["val"], device)
+                windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size, processes.rank, processes.count)
+                score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.total)
                 record["val"] = score.metrics()
                 log.report(step, {f"val/{name}": value for name, value in score.metrics().items()})
                 log.line(
@@ -151,17 +170,19 @@ def main() -> None:
                     f"epoch {epoch + 1}: validation {score.bits_per_character:.4f} bits per character",
                 )
                 improved, best = score.loss < best, min(best, score.loss)
-            loss.eval()
-            with device.autocast():
-                settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
-                sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
-            log.text(step, "sample", tokenizer.decode(sample))
+            if not flags.shard_model:  # in parts, a model would have to be put together anew for every token
+                loss.eval()
+                with device.autocast():
+                    settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
+                    sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
+                log.text(step, "sample", tokenizer.decode(sample))
+            weights = processes.weights(model)
             for name in [f"model_epoch{epoch + 1}", *(["best_model"] if improved else [])]:
-                save_model(flags.output_dir / name, model, tokenizer, record)
+                processes.first(save_model, flags.output_dir / name, model, tokenizer, record, weights)
             clock += time.perf_counter() - pause
 
         # ----- 6. the end -------------------------------------------------------------------------------------------
-        save_model(flags.output_dir / "final_model", model, tokenizer, record)
+        processes.first(save_model, flags.output_dir / "final_model", model, tokenizer, record, weights)
         log.line(f"训练完成，{step} 步：{flags.output_dir / 'final_model'}", f"done after {step} steps")
         chosen = "best_model" if len(data.val) else "final_model"
         if len(data.val):
@@ -171,8 +192,8 @@ def main() -> None:
         log.line("续写：", f"write on: python generate.py --model_path {flags.output_dir / chosen} --prefix TEXT")
 
 
-def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
-    """The shards that the flags ask for: those on disk, or built now where they are missing, stale or --raw is given."""
+def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer) -> None:
+    """Build the shards that the flags ask for, where they are missing, stale or --raw is given."""
     folder = flags.tokenized_data_path
     if flags.raw or flags.raw_data_path.exists():
         corpus = Corpus(flags.raw_data_path)
@@ -196,10 +217,15 @@ def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
                 f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇",
                 f"corpus: {corpus.n_empty} blank documents left out",
             )
-    data = shards.open_shards(folder)
-    shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
-    shards.check_documents(data, flags.min_length, flags.val_ratio)
-    return data
+
+
+def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:
+    """The flags that all processes of a run must have in common: not those that say where something lies."""
+    return {
+        f"--{name}": str(value)
+        for name, value in vars(flags).items()
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw")
+    }
 
 
 def announce(
@@ -255,6 +281,16 @@ def announce(
         log.line(
             f"--log_step {flags.log_step} 不是 --gradient_accumulation {flags.gradient_accumulation} 的倍数，向上取整。",
             "--log_step is rounded up to whole updates.",
+        )
+    if flags.batch_size % batches.n_ranks:
+        log.line(
+            f"注意：--batch_size {flags.batch_size} 不是进程数 {batches.n_ranks} 的倍数，有的进程会等别的进程。",
+            f"note: --batch_size {flags.batch_size} is no multiple of {batches.n_ranks} processes: some will wait for others.",
+        )
+    if flags.shard_model:
+        log.line(
+            "--shard_model：每轮之后不写样本；用 generate.py --model_path 看 model_epochN。",
+            "--shard_model: no sample text after an epoch; write with generate.py --model_path model_epochN.",
         )
     if not len(data.val):
         log.line(

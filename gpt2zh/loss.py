@@ -79,4 +79,4 @@ class LanguageModelLoss(nn.Module):
         """Sum of nats and number of targets, each (1,). Args: inputs and targets, (B, T)."""
         hidden = self.model.transformer(inputs, use_cache=False).last_hidden_state  # (B, T, C)
         nats = linear_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, targets.flatten())
-        return nats.reshape(1), (targets >= 0).sum().reshape(1)
+        return torch.stack([nats]), (targets >= 0).sum().reshape(1)  # no view: FSDP2 hooks into what is returned

@@ -51,7 +51,12 @@ def default_warmup(n_steps: int) -> int:
 
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
     """Scale all gradients so that their norm is at most `max_norm`. Returns the norm they had, a scalar."""
-    return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    parameters = list(model.parameters())
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if hasattr(norm, "full_tensor"):  # the gradients lie in parts, one a process: what each part's norm adds up to
+        norm = norm.full_tensor()
+    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
