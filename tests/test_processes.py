@@ -161,6 +161,26 @@ def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, lau
     assert "--min_length 1000000" in said(run.text) and exit_codes(run.text) == [2, 2]
 
 
+BUG = """
+from pathlib import Path
+from gpt2zh.device import choose_device
+from gpt2zh.processes import joined
+
+with joined() as processes:
+    processes.connect(choose_device("cpu", "fp32", processes.place), False, 60, Path("none"))
+    processes.total(1 / (1 - processes.rank))  # a bug in process 1; process 0 waits for it
+"""
+
+
+def test_a_bug_keeps_its_traceback_and_the_others_say_where_it_is(place: Path, launch: Launch) -> None:
+    (place / "bug.py").write_text(BUG, encoding="utf-8")
+    run = launch(place, [*torchrun(2), "bug.py"])
+    assert run.wait() == 1
+    (message,) = re.findall(r"错误 / error: (.*)", run.text)
+    assert "process 1 failed" in message and "ZeroDivisionError" in message
+    assert run.text.count("Traceback") == 2 and sorted(exit_codes(run.text)) == [1, 3]  # the bug's and torchrun's
+
+
 def test_parting_the_model_needs_torchrun_and_says_how(train: Train) -> None:
     with pytest.raises(UserError, match="torchrun --nproc_per_node 2"):
         train("--shard_model")
