@@ -1,5 +1,6 @@
 # make demo    venv + dependencies, then corpus -> vocabulary -> shards -> training -> samples, on the shipped book
 # make test    all tests and the style check, in the same venv
+# make test-hosts   two machines as network namespaces, one of which is cut off (needs root; part of make test where it may)
 # make clean   remove what the demo made (never your own models)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ else
 endif
 PY := $(BIN)/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-hosts lint clean
 
 demo: .venv/installed
 	@echo "== 1/4 词表 / vocabulary"
@@ -29,6 +30,9 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(PY) -m pytest
+
+test-hosts: .venv/installed-dev
+	$(PY) -m pytest -rs tests/test_two_hosts.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check --fix .

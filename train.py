@@ -17,8 +17,9 @@ from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
 from gpt2zh.prefetch import Prefetch
+from gpt2zh.processes import Alone, joined
 from gpt2zh.recipe import Recipe, Wishes, choose_recipe
-from gpt2zh.runlog import RunLog
+from gpt2zh.runlog import RunLog, SilentLog
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
 
@@ -27,8 +28,11 @@ SAMPLE_TOKENS = 120  # length of the sample text after each epoch
 
 
 def main() -> None:
-    flags = train_flags()
+    with joined() as processes:  # one, or those that torchrun started
+        train(train_flags(), processes)
 
+
+def train(flags: argparse.Namespace, processes: Alone) -> None:
     # ----- 1. what the user named: tokenizer, model shape -----------------------------------------------------------
     tokenizer = (
         load_bytes(flags.encoder_json, flags.vocab_bpe)
@@ -46,9 +50,10 @@ def main() -> None:
     from gpt2zh.sampling import SamplingSettings, generate
     from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
-    device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision)
+    device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision, processes.place)
     for note in device.notes:
         print(note)
+    processes.connect(device, flags.shard_model, flags.peer_timeout, flags.output_dir)
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     devices.seed_everything(flags.seed)
     if flags.pretrained_model:
@@ -68,28 +73,42 @@ def main() -> None:
 
     writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
     for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
-        require_writable(folder)
+        processes.first(require_writable, folder)
 
     # ----- 2. shards ------------------------------------------------------------------------------------------------
-    data = tokenized(flags, tokenizer)
+    processes.first(tokenize, flags, tokenizer)
+    data = shards.open_shards(flags.tokenized_data_path)
+    shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
+    shards.check_documents(data, flags.min_length, flags.val_ratio)
 
     # ----- 3. batches: from here on the number of steps is known ----------------------------------------------------
     batches = TrainingBatches(
-        data.train, n_ctx, flags.stride or n_ctx, flags.batch_size, flags.gradient_accumulation, flags.seed
+        data.train,
+        n_ctx,
+        flags.stride or n_ctx,
+        flags.batch_size,
+        flags.gradient_accumulation,
+        flags.seed,
+        processes.rank,
+        processes.count,
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
     n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
+    processes.agree({"model": shape_of(model), "shards": str(data.manifest["settings"]), **same_everywhere(flags)})
+    processes.part_random_numbers(flags.seed)
 
     # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
         flags.optimizer, flags.lr, flags.betas, flags.weight_decay, flags.schedule, warmup=flags.warmup_steps
     )
-    recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, device.fast_bf16)
+    muon_pays = device.fast_bf16 and not flags.shard_model
+    recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, muon_pays)
     flops = flops_per_token(model.config)
     compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)
     if note:
         print(note)
-    loss = device.spread(LanguageModelLoss(model, compiled, flags.gradient_checkpointing))
+    module = LanguageModelLoss(model, compiled, flags.gradient_checkpointing)
+    loss = processes.spread(module, module.run.blocks, device)
     optimizers = optim.build_optimizers(
         model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps
     )
@@ -102,10 +121,10 @@ def main() -> None:
         "command": sys.argv,
     }
     best = math.inf
-    with RunLog(flags.output_dir, writer_dir) as log:
+    with SilentLog() if processes.rank else RunLog(flags.output_dir, writer_dir) as log:
         announce(log, flags, batches, n_steps, recipe, data)
         log.line(
-            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}"
+            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
             f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
             f"model: {count_parameters(model)} parameters; {peak / 1e12:.2f} TFLOP/s at most",
         )
@@ -116,8 +135,8 @@ def main() -> None:
             if not len(data.val):
                 return
             started = time.perf_counter()
-            windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size)
-            score = evaluate(loss, windows, data.manifest["characters"]["val"], device)
+            windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size, processes.rank, processes.count)
+            score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.total)
             record.update(epoch=epoch + 1, step=step, val=score.metrics())
             log.line(
                 f"第 {epoch + 1} 轮，第 {step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
@@ -125,7 +144,8 @@ def main() -> None:
             )
             if score.loss < best:
                 best = score.loss
-                save_model(flags.output_dir / "best_model", model, tokenizer, record)
+                folder = flags.output_dir / "best_model"
+                processes.first(save_model, folder, model, tokenizer, record, processes.weights(model))
             seconds = time.perf_counter() - started
             log.report(
                 step, {**{f"val/{name}": value for name, value in score.metrics().items()}, "val/seconds": seconds}
@@ -137,13 +157,16 @@ def main() -> None:
         for epoch in range(n_epochs):
             loss.train()
             steps = Prefetch(islice(batches.epoch(epoch), n_steps - step), device.tensors)
-            for micro_batches, n_targets in steps:
+            for micro_batches in steps:
                 lr = recipe.lr * optim.lr_factor(step, recipe.warmup_steps, n_steps, recipe.schedule)
                 optim.set_lr(optimizers, lr)
-                for inputs, targets in micro_batches:
+                n_targets = batches.n_targets(step)
+                for number, (inputs, targets) in enumerate(micro_batches, 1):
+                    processes.exchange_gradients(number == len(micro_batches))
                     micro_nats, _ = loss(inputs, targets)
-                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean.
-                    scaler.scale(micro_nats.sum() / n_targets).backward()
+                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
+                    # the number of processes, because these average their gradients where a sum is meant.
+                    scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
                     nats += micro_nats.detach().sum()  # stays on the device until it is reported
                 for optimizer in optimizers:
                     scaler.unscale_(optimizer)
@@ -159,7 +182,7 @@ def main() -> None:
                 log.advance()
                 ends_epoch = step % batches.steps_per_epoch == 0 or step == n_steps
                 if step % log_every == 0 or ends_epoch:
-                    mean = float(nats) / n_tokens
+                    mean = processes.total(float(nats))[0] / n_tokens
                     if not math.isfinite(mean):
                         raise UserError(
                             f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）。",
@@ -173,7 +196,7 @@ def main() -> None:
                             "train/lr": lr,
                             "train/grad_norm": grad_norm.item(),
                             "train/tokens_per_second": n_tokens / seconds,
-                            "train/utilisation": n_tokens / seconds * flops / peak,
+                            "train/utilisation": n_tokens / seconds * flops / (peak * processes.count),
                             "train/data_wait": steps.take_waited() / seconds,
                         },
                     )
@@ -187,16 +210,18 @@ def main() -> None:
             pause = time.perf_counter()
             record.update(epoch=epoch + 1, step=step)
             validate(epoch, step)
-            loss.eval()
-            with device.autocast():
-                settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
-                sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
-            log.text(step, "sample", tokenizer.decode(sample))
-            save_model(flags.output_dir / f"model_epoch{epoch + 1}", model, tokenizer, record)
+            if not flags.shard_model:  # in parts, a model would have to be put together anew for every token
+                loss.eval()
+                with device.autocast():
+                    settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
+                    sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
+                log.text(step, "sample", tokenizer.decode(sample))
+            weights = processes.weights(model)
+            processes.first(save_model, flags.output_dir / f"model_epoch{epoch + 1}", model, tokenizer, record, weights)
             clock += time.perf_counter() - pause
 
         # ----- 6. the end -------------------------------------------------------------------------------------------
-        save_model(flags.output_dir / "final_model", model, tokenizer, record)
+        processes.first(save_model, flags.output_dir / "final_model", model, tokenizer, record, weights)
         log.line(f"训练完成，{step} 步：{flags.output_dir / 'final_model'}", f"done after {step} steps")
         chosen = "best_model" if len(data.val) else "final_model"
         if len(data.val):
@@ -206,8 +231,8 @@ def main() -> None:
         log.line("续写：", f"write on: python generate.py --model_path {flags.output_dir / chosen} --prefix TEXT")
 
 
-def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
-    """The shards that the flags ask for: those on disk, or built now where they are missing, stale or --raw is given."""
+def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer) -> None:
+    """Build the shards that the flags ask for, where they are missing, stale or --raw is given."""
     folder = flags.tokenized_data_path
     if flags.raw or flags.raw_data_path.exists():
         corpus = Corpus(flags.raw_data_path)
@@ -231,10 +256,15 @@ def tokenized(flags: argparse.Namespace, tokenizer: Tokenizer) -> shards.Shards:
                 f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇",
                 f"corpus: {corpus.n_empty} blank documents left out",
             )
-    data = shards.open_shards(folder)
-    shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
-    shards.check_documents(data, flags.min_length, flags.val_ratio)
-    return data
+
+
+def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:
+    """The flags that all processes of a run must have in common: not those that say where something lies."""
+    return {
+        f"--{name}": str(value)
+        for name, value in vars(flags).items()
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw")
+    }
 
 
 def announce(
@@ -292,6 +322,16 @@ def announce(
         log.line(
             f"--log_step {flags.log_step} 不是 --gradient_accumulation {flags.gradient_accumulation} 的倍数，向上取整。",
             "--log_step is rounded up to whole updates.",
+        )
+    if flags.batch_size % batches.n_ranks:
+        log.line(
+            f"注意：--batch_size {flags.batch_size} 不是进程数 {batches.n_ranks} 的倍数，有的进程会等别的进程。",
+            f"note: --batch_size {flags.batch_size} is no multiple of {batches.n_ranks} processes: some will wait for others.",
+        )
+    if flags.shard_model:
+        log.line(
+            "--shard_model：每轮之后不写样本；用 generate.py --model_path 看 model_epochN。",
+            "--shard_model: no sample text after an epoch; write with generate.py --model_path model_epochN.",
         )
     if not len(data.val):
         log.line(

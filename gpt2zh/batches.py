@@ -6,6 +6,9 @@ The start of the first window and the order of the windows are a function of (se
 made again without the ones before it. The number of windows is ceil(N / stride) in every epoch: as the stream is a
 circle, every token is a target at least once an epoch if stride <= n_ctx, whatever the batch size.
 
+Where several processes share the work, each reads its own rows of every batch: row r goes to process r mod n. The order is
+the same for any n, and so is the number of batches: a process without a row in a ragged last one gets `idle_row`.
+
 In: a `TokenStream`. Out: int64 arrays; targets that do not count are IGNORE. Refuses: a stream without ids.
 """
 
@@ -29,8 +32,9 @@ class TrainingBatches:
     Args:
         n_ctx: tokens a window, the model's context length.
         stride: distance between the starts of windows; tokens.
-        batch_size: windows a micro-batch, over all devices.
+        batch_size: windows a micro-batch, over all devices and processes.
         accumulation: micro-batches an optimiser step.
+        rank: this process, of `n_ranks`.
     """
 
     stream: TokenStream
@@ -39,6 +43,8 @@ class TrainingBatches:
     batch_size: int
     accumulation: int
     seed: int
+    rank: int = 0
+    n_ranks: int = 1
 
     def __post_init__(self) -> None:
         if len(self.stream) < 2:
@@ -69,21 +75,35 @@ class TrainingBatches:
         reached = (self.n_windows - 1) * min(self.n_ctx, self.stride) + min(self.n_ctx, last_gap)
         return 1 - reached / len(self.stream)
 
+    def n_targets(self, step: int) -> int:
+        """Targets that count in step number `step` (from 0) of the run, over all processes."""
+        windows = self.batch_size * self.accumulation
+        first = step % self.steps_per_epoch * windows
+        return min(windows, self.n_windows - first) * min(self.n_ctx, len(self.stream))
+
     def epoch(self, epoch: int) -> Iterator[list[Batch]]:
-        """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches."""
+        """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches, this process's rows."""
         rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         offset = int(rng.integers(self.stride))
         starts = offset + self.stride * rng.permutation(self.n_windows)
         micro_batches = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
         for i in range(0, len(micro_batches), self.accumulation):
-            yield [self.windows(group) for group in micro_batches[i : i + self.accumulation]]
+            group = micro_batches[i : i + self.accumulation]
+            yield [self.windows(starts[self.rank :: self.n_ranks]) for starts in group]
 
     def windows(self, starts: np.ndarray) -> Batch:
-        """Inputs and targets, each (B, T), of the windows that begin at `starts`."""
+        """Inputs and targets, each (B, T), of the windows that begin at `starts`; the idle row where there are none."""
+        if not len(starts):
+            return idle_row(self.n_ctx)
         rows = np.stack([self.stream.read_circular(int(start), self.n_ctx + 1) for start in starts])  # (B, T + 1)
         targets = rows[:, 1:].copy()
         targets[:, len(self.stream) :] = IGNORE  # a corpus shorter than the window comes round: count it once
         return rows[:, :-1], targets
+
+
+def idle_row(n_ctx: int) -> Batch:
+    """A batch of one row, (1, n_ctx), of which no target counts: for a process that must go along all the same."""
+    return np.zeros((1, n_ctx), dtype=np.int64), np.full((1, n_ctx), IGNORE, dtype=np.int64)
 
 
 def evaluation_stride(n_ctx: int, stride: int | None) -> int:
@@ -97,33 +117,31 @@ def evaluation_starts(n_tokens: int, n_ctx: int, stride: int | None) -> range:
     return range(0, max(1, n_tokens - 1 - n_ctx + stride), stride)
 
 
-def evaluation_batches(stream: TokenStream, n_ctx: int, stride: int | None, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(
+    stream: TokenStream, n_ctx: int, stride: int | None, batch_size: int, rank: int = 0, n_ranks: int = 1
+) -> Iterator[Batch]:
     """Windows over `stream` in which every id but the first is a target exactly once.
 
     A window starts every `stride` ids; from the second one on only its last `stride` targets count, so each is
     predicted from at least n_ctx - stride ids before it. No stride given is half a window.
 
     Yields:
-        Inputs and targets, (B, n_ctx).
+        Inputs and targets, (B, n_ctx): the rows of process `rank` of `n_ranks`.
     """
-    last = len(stream) - 1  # number of targets
     stride = evaluation_stride(n_ctx, stride)
-    rows: list[Batch] = []
-    for start in evaluation_starts(len(stream), n_ctx, stride):
-        length = min(n_ctx, last - start)
-        ids = stream.read_circular(start, length + 1)
-        inputs = np.zeros(n_ctx, dtype=np.int64)
-        targets = np.full(n_ctx, IGNORE, dtype=np.int64)
-        inputs[:length] = ids[:-1]
-        first = 0 if start == 0 else n_ctx - stride
-        targets[first:length] = ids[1 + first :]
-        rows.append((inputs, targets))
-        if len(rows) == batch_size:
-            yield _stack(rows)
-            rows = []
-    if rows:
-        yield _stack(rows)
+    starts = evaluation_starts(len(stream), n_ctx, stride)
+    for i in range(0, len(starts), batch_size):
+        own = starts[i : i + batch_size][rank::n_ranks]
+        rows = [_evaluation_row(stream, n_ctx, stride, start) for start in own] or [idle_row(n_ctx)]
+        yield np.concatenate([inputs for inputs, _ in rows]), np.concatenate([targets for _, targets in rows])
 
 
-def _stack(rows: list[Batch]) -> Batch:
-    return np.stack([inputs for inputs, _ in rows]), np.stack([targets for _, targets in rows])
+def _evaluation_row(stream: TokenStream, n_ctx: int, stride: int, start: int) -> Batch:
+    """Evaluation's window at `start`, (1, n_ctx)."""
+    inputs, targets = idle_row(n_ctx)
+    length = min(n_ctx, len(stream) - 1 - start)
+    ids = stream.read_circular(start, length + 1)
+    inputs[0, :length] = ids[:-1]
+    first = 0 if start == 0 else n_ctx - stride
+    targets[0, first:length] = ids[1 + first :]
+    return inputs, targets

@@ -50,10 +50,9 @@ class Device:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.main, non_blocking=True) if self.main.type == "cuda" else tensor
 
-    def tensors(self, micro_batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[tuple[torch.Tensor, ...]], int]:
-        """A step's micro-batches on the device, and the number of targets in them that count."""
-        n_targets = sum(int((targets >= 0).sum()) for _, targets in micro_batches)
-        return [(self.tensor(inputs), self.tensor(targets)) for inputs, targets in micro_batches], n_targets
+    def tensors(self, micro_batches: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """A step's micro-batches on the device."""
+        return [(self.tensor(inputs), self.tensor(targets)) for inputs, targets in micro_batches]
 
     @property
     def fast_bf16(self) -> bool:
@@ -85,15 +84,18 @@ class _Autocast(nn.Module):
             return self.module(*inputs)
 
 
-def choose_device(device: str | None, precision: str) -> Device:
+def choose_device(device: str | None, precision: str, place: tuple[int, int] | None = None) -> Device:
     """Read the flags.
 
     Args:
         device: "0", "0,1", "cpu", or None for every GPU of the machine.
         precision: auto, fp32, tf32 (fp32 whose products are rounded to 10 bits, on the GPU), bf16 or fp16.
+        place: which process of how many on this machine this is, where each takes one of the GPUs.
     """
     notes: list[str] = []
     gpus = choose_gpus(device, torch.cuda.device_count(), notes)
+    if gpus and place is not None:
+        gpus = [own_gpu(gpus, *place)]
     main = torch.device("cuda", gpus[0]) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(main)
@@ -152,6 +154,16 @@ def choose_gpus(device: str | None, n_gpus: int, notes: list[str]) -> list[int]:
             )
         )
     return usable
+
+
+def own_gpu(gpus: list[int], process: int, n_processes: int) -> int:
+    """The GPU of process number `process` (from 0) of a machine, of those in use there."""
+    if n_processes > len(gpus):
+        raise UserError(
+            f"--nproc_per_node {n_processes}：这台机器只用 {len(gpus)} 张显卡（{gpus}），每个进程要一张。请改成 {len(gpus)}。",
+            f"--nproc_per_node {n_processes}: {len(gpus)} GPUs ({gpus}) are in use here, and each process needs one. Make it {len(gpus)}.",
+        )
+    return gpus[process]
 
 
 def choose_dtype(main: torch.device, precision: str) -> torch.dtype:

@@ -1,7 +1,8 @@
 """What a user can mend, and the one place that ends a script.
 
 In: a `UserError` raised anywhere, with what is wrong, where, and how to put it right.
-Out: one message on stderr, Chinese first, and exit code 2; a bug of ours keeps its traceback and exit code 1.
+Out: one message on stderr, Chinese first, and exit code 2 (3 where another process or machine was lost); a bug of ours keeps
+its traceback and exit code 1.
 """
 
 import os
@@ -21,6 +22,8 @@ def say(zh: str, en: str) -> None:
 
 class UserError(Exception):
     """A problem that the user can mend: what disagrees, both values and their places, the way out."""
+
+    exit_code = 2
 
     def __init__(self, zh: str, en: str) -> None:
         super().__init__(bilingual(zh, en))
@@ -42,27 +45,33 @@ def run_script(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except UserError as error:
-        fail(str(error), 2)
     except BrokenPipeError:  # `python generate.py | head`: the reader has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE, as a shell shows it
-    except OSError as error:
-        if error.filename is None and error.errno is None:
+    except BaseException as error:
+        told = explain(error)
+        if told is None:
             raise
+        complain(told[0])
+        sys.exit(told[1])
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """What to tell the user of `error`, and the exit code; None where it is a bug of ours (or an exit)."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return bilingual("已中断。", "interrupted."), 130
+    if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
         place = error.filename or "-"
-        fail(
-            bilingual(
-                f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
-                f"the system refused {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
-            ),
-            2,
+        text = bilingual(
+            f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
+            f"the system refused {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
         )
-    except KeyboardInterrupt:
-        fail(bilingual("已中断。", "interrupted."), 130)
+        return text, 2
+    return None
 
 
-def fail(message: str, code: int) -> None:
-    """Print `message` on stderr and leave with `code`."""
-    print(f"\n错误 / error: {message}", file=sys.stderr)
-    sys.exit(code)
+def complain(message: str) -> None:
+    """Print an error's message on stderr."""
+    print(f"\n错误 / error: {message}", file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ Bits a character are comparable across vocabularies; perplexity is not.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +43,18 @@ class Score:
 
 @torch.inference_mode()
 def evaluate(
-    loss: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], n_characters: int, device: Device
+    loss: nn.Module,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    n_characters: int,
+    device: Device,
+    total: Callable[..., list[float]] = lambda *numbers: list(numbers),
 ) -> Score:
     """Sum the loss over `batches`, without dropout. Leaves the module in the mode it was in.
 
     Args:
         loss: (inputs, targets), each (B, T), to sum of nats and number of targets (gpt2zh.loss.LanguageModelLoss).
         n_characters: characters of the text that the batches hold.
+        total: the sums of numbers over the processes that share the text out; one process alone has them.
     """
     was_training = loss.training
     loss.eval()
@@ -59,4 +64,5 @@ def evaluate(
         nats += batch_nats.double().sum().item()
         n_tokens += int(batch_tokens.sum())
     loss.train(was_training)
-    return Score(nats, n_tokens, n_characters)
+    nats, n_tokens = total(nats, n_tokens)
+    return Score(nats, int(n_tokens), n_characters)

@@ -252,6 +252,19 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "省显存：反向时重算各层，约慢三分之一",
         "save memory: compute each block again in the backward pass; about a third slower",
     )
+    flags.group("多个进程（torchrun）", "several processes (torchrun)")
+    flags.switch(
+        "--shard_model",
+        "把权重、梯度、优化器状态分到各进程（FSDP2），用于一张卡放不下的模型；不给则每个进程各有一份（DDP）",
+        "part weights, gradients and optimiser state among the processes (FSDP2), for a model beyond one GPU; without it each has a copy (DDP)",
+    )
+    flags.add(
+        "--peer_timeout",
+        300,
+        "多少秒没有回音就认为别的进程或机器已断开，结束训练",
+        "seconds without a sign of life after which another process or machine is taken for lost and the run ends",
+        allowed=POSITIVE,
+    )
     flags.group("日志", "logs")
     flags.add(
         "--log_step",

@@ -26,16 +26,17 @@ class Forward(nn.Module):
 
     def __init__(self, model: GPT2LMHeadModel, checkpointing: bool = False) -> None:
         super().__init__()
-        self.trunk = model.transformer
-        self.blocks = nn.ModuleList(Block(layer, checkpointing) for layer in self.trunk.h)
+        trunk = model.transformer
+        self.wte, self.wpe, self.drop, self.ln_f = trunk.wte, trunk.wpe, trunk.drop, trunk.ln_f
+        self.blocks = nn.ModuleList(Block(layer, checkpointing) for layer in trunk.h)
 
     def forward(self, inputs: torch.Tensor, compiled: bool = False) -> torch.Tensor:
         """Hidden states, (B, T, C), of ids, (B, T). `compiled`: run the blocks as compiled by torch.compile."""
         positions = torch.arange(inputs.shape[1], device=inputs.device)
-        x = self.trunk.drop(self.trunk.wte(inputs) + self.trunk.wpe(positions))  # (B, T, C)
+        x = self.drop(self.wte(inputs) + self.wpe(positions))  # (B, T, C)
         for block in self.blocks:
             x = block(x, compiled)
-        return self.trunk.ln_f(x)
+        return self.ln_f(x)
 
 
 class Block(nn.Module):

@@ -102,8 +102,8 @@ class LanguageModelLoss(nn.Module):
 
     def __init__(self, model: GPT2LMHeadModel, compiled: bool = False, checkpointing: bool = False) -> None:
         super().__init__()
-        self.model = model
-        self.run = Forward(model, checkpointing)
+        self.run = Forward(model, checkpointing)  # the model's weights are here once: FSDP2 wants each in one place
+        self.lm_head = model.lm_head
         self.compiled = compiled
         self.compiled_shape: torch.Size | None = None
 
@@ -113,5 +113,5 @@ class LanguageModelLoss(nn.Module):
             self.compiled_shape = inputs.shape
         compiled = self.training and inputs.shape == self.compiled_shape
         hidden = self.run(inputs, compiled)  # (B, T, C)
-        nats = linear_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, targets.flatten(), compiled)
-        return nats.reshape(1), (targets >= 0).sum().reshape(1)
+        nats = linear_cross_entropy(hidden.flatten(0, 1), self.lm_head.weight, targets.flatten(), compiled)
+        return torch.stack([nats]), (targets >= 0).sum().reshape(1)  # no view: FSDP2 hooks into what is returned

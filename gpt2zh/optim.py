@@ -78,7 +78,12 @@ def lr_factor(step: int, warmup_steps: int, n_steps: int, schedule: str = "linea
 
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
     """Scale all gradients so that their norm is at most `max_norm`. Returns the norm they had, a scalar."""
-    return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    parameters = list(model.parameters())
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if hasattr(norm, "full_tensor"):  # the gradients lie in parts, one a process: what each part's norm adds up to
+        norm = norm.full_tensor()
+    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
 
 
 def set_lr(optimizers: list[torch.optim.Optimizer], lr: float) -> None:

@@ -90,3 +90,30 @@ class RunLog:
         """A sample text, to the log and to TensorBoard."""
         self._note(f"step {step} {name}:\n{text}")
         self.writer.add_text(name, text.replace("\n", "\n\n"), step)
+
+
+class SilentLog(RunLog):
+    """The log of a process that is not the first of its run: the same calls, and nothing is written."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def line(self, zh: str, en: str) -> None:
+        pass
+
+    def start_bar(self, n_steps: int) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def text(self, step: int, name: str, text: str) -> None:
+        pass

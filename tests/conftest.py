@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,19 @@ def book_vocabulary(book: list[str]) -> str:
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, book: list[str], book_vocabulary: str) -> Path:
     """An empty folder to run scripts in: data/train.json (12 short documents), a tiny config, the book's vocabulary."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    shortest = sorted(book, key=len)[:12]
-    (tmp_path / "data" / "train.json").write_text(json.dumps(shortest, ensure_ascii=False), encoding="utf-8")
-    (tmp_path / "vocab.txt").write_text(book_vocabulary, encoding="utf-8", newline="\n")
-    (tmp_path / "tiny.json").write_text(json.dumps(TINY_CONFIG), encoding="utf-8")
+    furnish(tmp_path, book, book_vocabulary)
     return tmp_path
+
+
+def furnish(folder: Path, book: list[str], vocabulary: str) -> None:
+    """Put data/train.json, vocab.txt, tiny.json and, without dropout, plain.json into `folder`."""
+    (folder / "data").mkdir()
+    shortest = sorted(book, key=len)[:12]
+    (folder / "data" / "train.json").write_text(json.dumps(shortest, ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8", newline="\n")
+    (folder / "tiny.json").write_text(json.dumps(TINY_CONFIG), encoding="utf-8")
+    plain = {**TINY_CONFIG, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+    (folder / "plain.json").write_text(json.dumps(plain), encoding="utf-8")
 
 
 def call(script: str, *arguments: object) -> None:
@@ -74,3 +83,88 @@ def train(workdir: Path) -> Callable[..., list[dict[str, float]]]:
         ]
 
     return run
+
+
+# ----- processes that torchrun starts --------------------------------------------------------------------------------
+
+
+class Launched:
+    """A command at work in a folder; what it prints goes to a file."""
+
+    def __init__(self, folder: Path, command: list[object], name: str) -> None:
+        self.printed = folder / f"{name}.printed"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        with self.printed.open("w", encoding="utf-8") as file:
+            self.process = subprocess.Popen(
+                list(map(str, command)), cwd=folder, stdout=file, stderr=file, env=environment
+            )
+
+    def wait(self, seconds: float = 180) -> int:
+        """The exit code."""
+        return self.process.wait(seconds)
+
+    @property
+    def text(self) -> str:
+        return self.printed.read_text(encoding="utf-8")
+
+    def children(self) -> list[int]:
+        """The ids of the processes it started, in the order of their start: for torchrun, of their ranks."""
+        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        pairs = [tuple(map(int, line.split())) for line in table.splitlines()]
+        return sorted(pid for pid, parent in pairs if parent == self.process.pid)
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Launched]]:
+    """Start commands; what still runs at the end of the test is ended."""
+    launched: list[Launched] = []
+
+    def start(folder: Path, command: list[object], name: str = "command") -> Launched:
+        launched.append(Launched(folder, command, name))
+        return launched[-1]
+
+    yield start
+    for one in launched:
+        if one.process.poll() is None:
+            one.process.terminate()  # torchrun ends its processes then
+    for one in launched:
+        try:
+            one.process.wait(40)
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+# One epoch of 14 steps, of two micro-batches of six windows; the last step has one, of two.
+TRAIN = [ROOT / "train.py", "--device", "cpu", "--precision", "fp32", "--model_config", "plain.json"]
+TRAIN += ["--tokenizer_path", "vocab.txt", "--num_pieces", 3, "--val_ratio", 0.1, "--lr", 1e-3, "--log_step", 2]
+TRAIN += [
+    "--epochs",
+    1,
+    "--batch_size",
+    6,
+    "--gradient_accumulation",
+    2,
+]  # Muon rounds to bf16, so what differs by a rounding would not stay so close
+TRAIN += ["--optimizer", "adamw"]
+
+
+def metrics_of(run: Path) -> list[dict[str, float]]:
+    """The reports of a run."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def require_same_run(run: Path, other: Path) -> None:
+    """Two runs have the same losses and gradient norms, step by step, and the same final weights, within fp32's rounding."""
+    from safetensors.torch import load_file
+
+    names = ("train/loss", "train/grad_norm", "train/lr", "val/loss", "val/bits_per_character")
+    one, two = (
+        [{name: row[name] for name in ("step", *names) if name in row} for row in metrics_of(r)] for r in (run, other)
+    )
+    assert len(one) == len(two) > 10
+    for first, second in zip(one, two):
+        assert second == pytest.approx(first, rel=2e-6)
+    first, second = (load_file(folder / "final_model" / "model.safetensors") for folder in (run, other))
+    assert first.keys() == second.keys()
+    assert max((first[name] - second[name]).abs().max().item() for name in first) < 5e-6

@@ -6,7 +6,7 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from gpt2zh.batches import IGNORE, TrainingBatches, evaluation_batches
+from gpt2zh.batches import IGNORE, Batch, TrainingBatches, evaluation_batches
 from gpt2zh.errors import UserError
 from gpt2zh.prefetch import Prefetch
 from gpt2zh.shards import TokenStream
@@ -49,6 +49,59 @@ def test_accumulation_and_batch_size_part_the_same_windows() -> None:
     assert len(large) == len(small)
     for one, four in zip(large, small):
         assert np.array_equal(one[0][0], np.concatenate([inputs for inputs, _ in four]))
+        assert counted(one) == counted(four)
+
+
+@pytest.mark.parametrize("length", [5, 20, 1000])  # shorter than a window, about as long, longer
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(8, 1), (3, 2), (7, 5)])
+def test_the_targets_of_a_step_are_known_beforehand(length: int, batch_size: int, accumulation: int) -> None:
+    batches = TrainingBatches(TokenStream([np.arange(length)], length), 16, 11, batch_size, accumulation, seed=0)
+    steps = [step for epoch in range(2) for step in batches.epoch(epoch)]
+    assert [batches.n_targets(number) for number in range(len(steps))] == [counted(step) for step in steps]
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 4, 9])
+def test_processes_share_out_the_rows_of_one(n_ranks: int) -> None:
+    stream = TokenStream([np.arange(1000)], 1000)
+    alone = list(TrainingBatches(stream, 16, 16, 6, 2, seed=3).epoch(1))
+    shares = [list(TrainingBatches(stream, 16, 16, 6, 2, 3, rank, n_ranks).epoch(1)) for rank in range(n_ranks)]
+    assert {tuple(map(len, share)) for share in shares} == {tuple(map(len, alone))}  # as many passes in each
+    for number, step in enumerate(alone):
+        for micro, batch in enumerate(step):
+            assert rows(batch) == sorted(row for share in shares for row in rows(share[number][micro]))
+
+
+@pytest.mark.parametrize("n_ranks", [2, 4, 9])
+def test_processes_share_out_what_is_evaluated(n_ranks: int) -> None:
+    stream = TokenStream([np.arange(301)], 301)
+    alone = list(evaluation_batches(stream, 16, 7, 4))
+    shares = [list(evaluation_batches(stream, 16, 7, 4, rank, n_ranks)) for rank in range(n_ranks)]
+    assert {len(share) for share in shares} == {len(alone)}
+    for number, batch in enumerate(alone):
+        assert rows(batch) == sorted(row for share in shares for row in rows(share[number]))
+
+
+def test_a_process_reads_no_rows_but_its_own() -> None:
+    class Counting(TokenStream):
+        n_reads = 0
+
+        def read_circular(self, start: int, length: int) -> np.ndarray:
+            self.n_reads += 1
+            return super().read_circular(start, length)
+
+    stream = Counting([np.arange(1000)], 1000)
+    batches = TrainingBatches(stream, 16, 16, 6, 1, seed=3, rank=1, n_ranks=4)
+    own = [row for step in batches.epoch(0) for batch in step for row in rows(batch)]
+    assert 0 < stream.n_reads == len(own) < batches.n_windows / 2
+
+
+def counted(step: list[Batch]) -> int:
+    return sum(int((targets != IGNORE).sum()) for _, targets in step)
+
+
+def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:
+    """The rows of a batch that have a target, in a fixed order."""
+    return sorted((i.tolist(), t.tolist()) for i, t in zip(*batch) if (t != IGNORE).any())
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:

@@ -34,10 +34,10 @@ def book_ids(n_batch: int, n_ctx: int, vocab_size: int) -> torch.Tensor:
 
 def loss_and_gradients(loss: LanguageModelLoss, ids: torch.Tensor, precision: str = "fp32") -> list[torch.Tensor]:
     device = choose_device("cpu", precision)
-    loss.model.zero_grad()
+    loss.zero_grad()
     nats, count = device.spread(loss)(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
     (nats.sum() / count.sum()).backward()
-    return [nats.detach() / count, *(parameter.grad.clone() for parameter in loss.model.parameters())]
+    return [nats.detach() / count, *(parameter.grad.clone() for parameter in loss.parameters())]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from conftest import ROOT
 LAYERS = {
     0: {"errors", "files", "workers"},
     1: {
-        "flags", "command_line", "runlog", "recipe", "prefetch",
+        "flags", "command_line", "runlog", "recipe", "prefetch", "lifeline",
         "encodings", "json_stream", "corpus", "hub", "corpus_writer",
         "cleaning", "cleaning_advertising", "cleaning_markup", "cleaning_layout", "cleaning_edits", "chapters", "duplicates",
         "preparation", "preparation_report",
@@ -20,7 +20,7 @@ LAYERS = {
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
     2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches"},
-    3: {"device", "model", "attention", "forward", "loss", "optim", "throughput", "checkpoint", "sampling", "evaluation"},
+    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "checkpoint", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("workers", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
@@ -39,6 +39,7 @@ SIBLINGS = {
     ("shard_conversion", "shards"), ("shard_conversion", "shard_plan"), ("shard_conversion", "shard_builder"),
     ("shard_conversion", "token_files"),
     ("forward", "attention"), ("loss", "forward"), ("throughput", "device"), ("evaluation", "device"),
+    ("processes", "device"), ("processes", "lifeline"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [
@@ -99,7 +100,8 @@ def test_no_script_imports_a_script(path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "owner"),
     [
-        (r"\.cuda\b|DataParallel\(", "device.py"),
+        (r"\.cuda\b|\bDataParallel\(|\.DataParallel\(", "device.py"),
+        (r"(import|from) torch\.distributed|DistributedDataParallel\(", "processes.py"),
         (r"\.add_argument\(", "command_line.py"),
         (r"sys\.exit\(", "errors.py"),
         (r"\"\[(SEP|CLS|MASK)\]\"", "vocabulary.py"),
@@ -137,7 +139,7 @@ def test_text_files_are_always_opened_as_utf8(path: Path) -> None:
 
 
 def test_importing_the_data_side_loads_no_torch() -> None:
-    modules = "gpt2zh.flags gpt2zh.corpus gpt2zh.runlog gpt2zh.duplicates gpt2zh.shards gpt2zh.batches tokenizations.tokenizer tokenizations.words".split()
+    modules = "gpt2zh.flags gpt2zh.corpus gpt2zh.runlog gpt2zh.duplicates gpt2zh.shards gpt2zh.batches gpt2zh.processes tokenizations.tokenizer tokenizations.words".split()
     code = f"import sys, {', '.join(modules)}; print([name for name in {sorted(HEAVY)!r} if name in sys.modules])"
     assert (
         subprocess.run(

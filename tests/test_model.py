@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from conftest import ROOT, TINY_CONFIG
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt2zh.device import choose_device, choose_gpus
+from gpt2zh.device import choose_device, choose_gpus, own_gpu
 from gpt2zh.errors import UserError
 from gpt2zh.evaluation import Score, evaluate
 from gpt2zh.loss import CHUNK, LanguageModelLoss, linear_cross_entropy
@@ -345,6 +345,13 @@ def test_the_gpus_that_are_wished_and_there_are_used(
 def test_a_wish_for_no_gpu_at_all_is_refused(wish: str, n_gpus: int) -> None:
     with pytest.raises(UserError, match="--device"):
         choose_gpus(wish, n_gpus, [])
+
+
+def test_each_process_of_a_machine_takes_one_of_the_gpus_and_too_many_are_refused() -> None:
+    assert [own_gpu([1, 3], process, 2) for process in range(2)] == [1, 3]
+    for process in range(3):  # by all of them, the first ones too
+        with pytest.raises(UserError, match="--nproc_per_node 3.*2 GPUs"):
+            own_gpu([1, 3], process, 3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

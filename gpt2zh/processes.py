@@ -1,0 +1,231 @@
+"""The processes that torchrun started, with one model in all of them: the only file that knows torch.distributed.
+
+    python train.py …                                one process: `Alone`, for which nothing of torch is loaded
+    torchrun --nproc_per_node 2 train.py …           two here, or more on several machines: `Joined`, same flags
+
+Each process computes its own rows of every micro-batch. In the last backward pass of a step the gradients are averaged
+over all (DistributedDataParallel); or weights, gradients and optimiser state lie in parts, one a process (FSDP2).
+
+In: what torchrun sets in the environment. Out: calls for train.py's loop. Refuses: processes that differ in flags or data.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from gpt2zh.errors import UserError, UserErrors, bilingual
+from gpt2zh.lifeline import LOST, Ended, Lifeline, first_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from gpt2zh.device import Device
+
+LONG = timedelta(days=7)  # what the first process does alone, tokenising say, may take; the lifeline finds who is lost
+
+
+class Alone:
+    """A run of one process. What follows is what train.py asks of its processes, and here there is little to do.
+
+    Args:
+        rank: the number of this process, of `count`; the first, 0, alone writes anything.
+        place: its number among the processes of its machine, and how many those are.
+    """
+
+    rank, count = 0, 1
+    place: tuple[int, int] | None = None
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return ""
+
+    def connect(self, device: "Device", shard: bool, patience: int, output_dir: Path) -> None:
+        """Meet the other processes.
+
+        Args:
+            shard: part the model among the processes, where each would have a copy otherwise.
+            patience: seconds to wait for a sign of life.
+            output_dir: where epochs are saved, for the message of a run that loses a process.
+        """
+        if shard:
+            raise UserError(
+                "--shard_model 把模型分给多个进程，要用 torchrun 启动，如：torchrun --nproc_per_node 2 train.py --shard_model …（见 docs/many_gpus.md）。",
+                "--shard_model parts the model among processes, which torchrun starts, as in: torchrun --nproc_per_node 2 train.py --shard_model … (see docs/many_gpus.md).",
+            )
+
+    def first(self, work: Callable[..., None], *arguments: object) -> None:
+        """Let the first process do `work`; the others wait until it is done."""
+        work(*arguments)
+
+    def agree(self, values: dict[str, str]) -> None:
+        """Raise UserError where this process has other values than the first."""
+
+    def part_random_numbers(self, seed: int) -> None:
+        """Give each process its own dropout; called when the model, equal in all, is made."""
+
+    def spread(self, loss: "nn.Module", blocks: "Iterable[nn.Module]", device: "Device") -> "nn.Module":
+        """The module to train, on the device, its gradients those of all processes. `blocks` are parted one by one."""
+        return device.spread(loss)
+
+    def exchange_gradients(self, wanted: bool) -> None:
+        """Whether the next backward pass ends with the gradients of all processes: in the last one of a step."""
+
+    def total(self, *numbers: float) -> list[float]:
+        """Each number's sum over the processes."""
+        return list(numbers)
+
+    def weights(self, model: "nn.Module") -> "dict[str, torch.Tensor] | None":
+        """The weights, put together from their parts for the first process; None where `model` has them whole."""
+        return None
+
+
+class Joined(Alone):
+    """One process of those that torchrun started."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.place = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        self.replica: nn.Module | None = None
+
+    def __enter__(self) -> "Joined":
+        import gpt2zh.device  # noqa: F401, I001 - its settings are read when torch is loaded
+        from torch.distributed import rendezvous
+
+        if self.rank:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        self.store = next(rendezvous("env://"))[0]
+        self.lifeline = Lifeline(self.store, self.rank, self.count, int(os.environ["GROUP_RANK"]), self.place[0])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import torch.distributed as dist
+
+        if isinstance(error, SystemExit):  # --help
+            return
+        if error is not None:
+            self.lifeline.end(error)
+        self.lifeline.finish()
+        dist.destroy_process_group()
+
+    def __str__(self) -> str:
+        kind = "FSDP2" if self.shard else "DistributedDataParallel"
+        return f"；{kind}，{self.count} 个进程 / processes"
+
+    def connect(self, device: "Device", shard: bool, patience: int, output_dir: Path) -> None:
+        import torch
+        import torch.distributed as dist
+
+        self.shard = shard
+        wait = timedelta(seconds=patience)
+        try:
+            self.lifeline.meet(patience)
+            store = dist.PrefixStore("groups", self.store)
+            dist.init_process_group("gloo", store=store, rank=self.rank, world_size=self.count, timeout=wait)
+            pulse = dist.new_group(backend="gloo", timeout=wait)
+            backend = "cpu:gloo,cuda:nccl" if device.main.type == "cuda" else "gloo"
+            self.group = dist.new_group(backend=backend, timeout=LONG)
+        except RuntimeError as error:
+            raise Ended(
+                bilingual(
+                    f"{self.count} 个进程没有连成（{first_line(error)}）。请检查每台机器都已启动，防火墙放行，GLOO_SOCKET_IFNAME 是互通的网卡（见 docs/many_gpus.md）。",
+                    f"{self.count} processes did not meet. Check that every machine has started, its firewall, and GLOO_SOCKET_IFNAME (see docs/many_gpus.md).",
+                ),
+                LOST,
+            ) from None
+
+        def sums(numbers: list[float]) -> list[float]:
+            beat = torch.tensor(numbers)
+            dist.all_reduce(beat, group=pulse)
+            return beat.tolist()
+
+        self.lifeline.start(sums, output_dir)
+
+    # ----- what the loop asks ---------------------------------------------------------------------------------------
+
+    def first(self, work: Callable[..., None], *arguments: object) -> None:
+        if self.rank == 0:
+            work(*arguments)
+        self.total(0)
+
+    def agree(self, values: dict[str, str]) -> None:
+        import torch.distributed as dist
+
+        of_first = [values]
+        dist.broadcast_object_list(of_first, 0, self.group)
+        different = [
+            (
+                f"{name}：{socket.gethostname()} 的进程 {self.rank} 是 {mine}，进程 0 是 {its}。各机器的参数与数据须相同。",
+                f"{name}: process {self.rank} on {socket.gethostname()} has {mine}, process 0 has {its}. Flags and data must be the same on all machines.",
+            )
+            for (name, mine), its in zip(values.items(), of_first[0].values())
+            if mine != its
+        ]
+        if different:
+            raise UserErrors(different)
+        self.total(0)
+
+    def part_random_numbers(self, seed: int) -> None:
+        from gpt2zh.device import seed_everything
+
+        if self.rank:  # the first goes on as a run of one process does
+            seed_everything(seed + self.rank)
+
+    def spread(self, loss: "nn.Module", blocks: "Iterable[nn.Module]", device: "Device") -> "nn.Module":
+        import torch.distributed as dist
+        from torch.distributed.device_mesh import DeviceMesh
+        from torch.distributed.fsdp import fully_shard
+        from torch.nn.parallel import DistributedDataParallel
+
+        if not self.shard:
+            self.replica = DistributedDataParallel(
+                device.spread(loss), process_group=self.group, gradient_as_bucket_view=True
+            )
+            return self.replica
+        for parameter in loss.parameters():
+            dist.broadcast(parameter.data, 0, self.group)
+        mesh = DeviceMesh.from_group(self.group, device.main.type)
+        for module in (*blocks, loss):
+            fully_shard(module, mesh=mesh)
+        return device.spread(loss)
+
+    def exchange_gradients(self, wanted: bool) -> None:
+        # In parts, gradients are exchanged each time: to keep them until the end of a step, they would have to be whole.
+        if self.replica is not None:
+            self.replica.require_backward_grad_sync = wanted
+
+    def total(self, *numbers: float) -> list[float]:
+        import torch
+        import torch.distributed as dist
+
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(sums, group=self.group)
+        return sums.tolist()
+
+    def weights(self, model: "nn.Module") -> "dict[str, torch.Tensor] | None":
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        if not self.shard:
+            return None
+        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        own = {name for name, _ in model.named_parameters()}  # a weight that two layers share has one name here
+        return {name: weight for name, weight in weights.items() if name in own}
+
+
+def joined() -> Alone:
+    """The processes of this run; to be entered with `with` before anything is done."""
+    return Joined() if "TORCHELASTIC_RUN_ID" in os.environ else Alone()
