@@ -41,6 +41,8 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
 
     # The torch layer only now: --help and a typing error in a path answer at once.
+    import torch
+
     from gpt2zh import device as devices
     from gpt2zh import optim
     from gpt2zh.checkpoint import save_model
@@ -109,9 +111,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         print(note)
     module = LanguageModelLoss(model, compiled, flags.gradient_checkpointing)
     loss = processes.spread(module, module.run.blocks, device)
-    optimizers = optim.build_optimizers(
-        model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps
-    )
+    optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
     scaler = device.scaler()
     peak = measured_peak(device)
     log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
@@ -151,15 +151,42 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 step, {**{f"val/{name}": value for name, value in score.metrics().items()}, "val/seconds": seconds}
             )
 
+        def report(
+            step: int,
+            lr: float,
+            nats: torch.Tensor,
+            n_tokens: int,
+            grad_norm: torch.Tensor,
+            seconds: float,
+            waited: float,
+        ) -> None:
+            """The numbers of the steps up to `step`. Called when the next step is under way, so that no GPU waits for it."""
+            mean = processes.total(float(nats))[0] / n_tokens
+            if not math.isfinite(mean):
+                raise UserError(
+                    f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）。",
+                    f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {recipe.lr:.3g}).",
+                )
+            numbers = {
+                "loss": mean,
+                "lr": lr,
+                "grad_norm": grad_norm.item(),
+                "tokens_per_second": n_tokens / seconds,
+                "utilisation": n_tokens / seconds * flops / (peak * processes.count),
+                "data_wait": waited / seconds,
+            }
+            log.report(step, {f"train/{name}": value for name, value in numbers.items()})
+
         # ----- 5. the loop ------------------------------------------------------------------------------------------
         log.start_bar(n_steps)
+        due = None
         step, nats, n_tokens, clock = 0, 0.0, 0, time.perf_counter()
         for epoch in range(n_epochs):
             loss.train()
             steps = Prefetch(islice(batches.epoch(epoch), n_steps - step), device.tensors)
             for micro_batches in steps:
                 lr = recipe.lr * optim.lr_factor(step, recipe.warmup_steps, n_steps, recipe.schedule)
-                optim.set_lr(optimizers, lr)
+                optim.set_lr(optimizer, lr)
                 n_targets = batches.n_targets(step)
                 for number, (inputs, targets) in enumerate(micro_batches, 1):
                     processes.exchange_gradients(number == len(micro_batches))
@@ -168,13 +195,11 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                     # the number of processes, because these average their gradients where a sum is meant.
                     scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
                     nats += micro_nats.detach().sum()  # stays on the device until it is reported
-                for optimizer in optimizers:
-                    scaler.unscale_(optimizer)
+                scaler.unscale_(optimizer)
                 grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
-                for optimizer in optimizers:
-                    scaler.step(optimizer)
-                    optimizer.zero_grad(set_to_none=True)
+                scaler.step(optimizer)
                 scaler.update()
+                optimizer.zero_grad(set_to_none=True)
                 step += 1
                 n_tokens += n_targets
                 # ----- the step ends here; below is only reporting --------------------------------------------------
@@ -182,32 +207,19 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 log.advance()
                 ends_epoch = step % batches.steps_per_epoch == 0 or step == n_steps
                 if step % log_every == 0 or ends_epoch:
-                    mean = processes.total(float(nats))[0] / n_tokens
-                    if not math.isfinite(mean):
-                        raise UserError(
-                            f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）。",
-                            f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {recipe.lr:.3g}).",
-                        )
-                    seconds = time.perf_counter() - clock
-                    log.report(
-                        step,
-                        {
-                            "train/loss": mean,
-                            "train/lr": lr,
-                            "train/grad_norm": grad_norm.item(),
-                            "train/tokens_per_second": n_tokens / seconds,
-                            "train/utilisation": n_tokens / seconds * flops / (peak * processes.count),
-                            "train/data_wait": steps.take_waited() / seconds,
-                        },
-                    )
-                    nats, n_tokens, clock = 0.0, 0, time.perf_counter()
+                    now = time.perf_counter()
+                    if due is not None:
+                        report(*due)
+                    due = step, lr, nats, n_tokens, grad_norm, now - clock, steps.take_waited()
+                    nats, n_tokens, clock = 0.0, 0, now
                 if flags.eval_every and step % flags.eval_every == 0 and not ends_epoch:
                     pause = time.perf_counter()
                     validate(epoch, step)
                     clock += time.perf_counter() - pause
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
-            pause = time.perf_counter()
+            report(*due)
+            due, pause = None, time.perf_counter()
             record.update(epoch=epoch + 1, step=step)
             validate(epoch, step)
             if not flags.shard_model:  # in parts, a model would have to be put together anew for every token

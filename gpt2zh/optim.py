@@ -21,10 +21,28 @@ def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> lis
     ]
 
 
-def build_optimizers(
+class MuonAndAdamW:
+    """Two optimisers, called as one: a step that is skipped, its gradients not finite, is skipped by both."""
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
+        self.parts = muon, adamw
+        self.param_groups = [*muon.param_groups, *adamw.param_groups]
+
+    def step(self) -> None:
+        """One update by both."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+
+def build_optimizer(
     model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
-) -> list[torch.optim.Optimizer]:
-    """The optimisers of a run; together they hold every parameter once.
+) -> torch.optim.Optimizer | MuonAndAdamW:
+    """The optimiser of a run, with every parameter once.
 
     Args:
         name: "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon" (Jordan 2024)
@@ -35,14 +53,16 @@ def build_optimizers(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     hidden = [parameter for parameter in model.transformer.h.parameters() if parameter.dim() == 2]
     if name == "adamw8bit":
-        return [adamw8bit()(parameter_groups(parameters, weight_decay), lr=lr, betas=betas, eps=eps)]
-    muon = []
-    if name == "muon":
-        muon = [torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")]
-        taken = {id(parameter) for parameter in hidden}
-        parameters = [parameter for parameter in parameters if id(parameter) not in taken]
-    groups = parameter_groups(parameters, weight_decay)
-    return [torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True), *muon]
+        return adamw8bit()(parameter_groups(parameters, weight_decay), lr=lr, betas=betas, eps=eps)
+    if name == "adamw":
+        hidden = []
+    taken = {id(parameter) for parameter in hidden}
+    rest = [parameter for parameter in parameters if id(parameter) not in taken]
+    adamw = torch.optim.AdamW(parameter_groups(rest, weight_decay), lr=lr, betas=betas, eps=eps, fused=True)
+    if not hidden:
+        return adamw
+    muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return MuonAndAdamW(muon, adamw)
 
 
 def adamw8bit() -> type[torch.optim.Optimizer]:
@@ -86,8 +106,7 @@ def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
     return norm
 
 
-def set_lr(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer | MuonAndAdamW, lr: float) -> None:
     """Use `lr` for the next update."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    for group in optimizer.param_groups:
+        group["lr"] = lr

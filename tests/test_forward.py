@@ -16,7 +16,7 @@ from gpt2zh.attention import BlockAttention, causal_attention, query_blocks
 from gpt2zh.device import choose_device
 from gpt2zh.forward import Forward
 from gpt2zh.loss import CHUNK, LanguageModelLoss
-from gpt2zh.optim import build_optimizers, set_lr
+from gpt2zh.optim import build_optimizer, set_lr
 from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
 
@@ -148,14 +148,13 @@ def test_two_hundred_steps_in_bf16_end_where_fp32_ends(name: str) -> None:
             model.transformer.wte.weight.normal_(std=0.02)
         device = choose_device("cpu", precision)
         loss = device.spread(LanguageModelLoss(model))
-        optimizers = build_optimizers(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
+        optimizer = build_optimizer(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
         for step in range(200):
-            set_lr(optimizers, 1e-3 * (1 - step / 200))
+            set_lr(optimizer, 1e-3 * (1 - step / 200))
             nats, count = loss(ids[:, :-1], ids[:, 1:])
             (nats / count).backward()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         ends.append((nats / count).item())
     fp32, bf16, other = ends
     assert fp32 < math.log(300) - 1 and abs(bf16 - fp32) < max(abs(other - fp32), 0.02)

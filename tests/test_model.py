@@ -17,16 +17,16 @@ from gpt2zh.errors import UserError
 from gpt2zh.evaluation import Score, evaluate
 from gpt2zh.loss import CHUNK, LanguageModelLoss, linear_cross_entropy
 from gpt2zh.model import ControlIds, load_model, new_model, read_config
-from gpt2zh.optim import build_optimizers, lr_factor, parameter_groups
+from gpt2zh.optim import build_optimizer, clip_gradients, lr_factor, parameter_groups, set_lr
 from gpt2zh.recipe import Recipe, Wishes, choose_recipe
 
 IDS = ControlIds(document_start=4, document_end=2, pad=0)
 
 
-def tiny(vocab_size: int = 50, dropout: float = 0.0) -> GPT2LMHeadModel:
+def tiny(vocab_size: int = 50, dropout: float = 0.0, **changes: int) -> GPT2LMHeadModel:
     torch.manual_seed(0)
     return new_model(
-        GPT2Config(**{**TINY_CONFIG, "attn_pdrop": dropout, "embd_pdrop": dropout, "resid_pdrop": dropout}),
+        GPT2Config(**{**TINY_CONFIG, **changes, "attn_pdrop": dropout, "embd_pdrop": dropout, "resid_pdrop": dropout}),
         vocab_size,
         IDS,
     )
@@ -140,6 +140,16 @@ def test_the_fused_gelu_is_gelu_new() -> None:
 
     x = torch.linspace(-9, 9, 1001)
     assert torch.allclose(tiny().transformer.h[0].mlp.act(x), ACT2FN["gelu_new"](x), atol=1e-6)
+
+
+def test_fresh_weights_are_gpt2s() -> None:
+    """Normal with initializer_range; what is added to the residual stream smaller by sqrt(2 n_layer) (Radford et al. 2019)."""
+    torch.manual_seed(0)
+    model = tiny(n_layer=8, n_embd=64)
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2:
+            wanted = 0.02 / math.sqrt(2 * 8) if name.endswith("c_proj.weight") else 0.02
+            assert weight.std().item() == pytest.approx(wanted, rel=0.1), name
 
 
 # ----- loss ----------------------------------------------------------------------------------------------------------
@@ -256,10 +266,41 @@ def test_the_groups_hold_every_parameter_once_and_only_matrices_decay() -> None:
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_optimisers_hold_every_parameter_once(name: str) -> None:
     model = tiny()
-    optimizers = build_optimizers(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
-    held = [parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer = build_optimizer(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
-    assert len(optimizers) == (2 if name == "muon" else 1)
+    set_lr(optimizer, 0.5)
+    before = [parameter.clone() for parameter in held]
+    for parameter in held:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert not any(torch.equal(old, new) for old, new in zip(before, held))
+    optimizer.zero_grad()
+    assert all(parameter.grad is None for parameter in held)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_that_is_not_finite_is_skipped_whole(name: str) -> None:
+    """fp16's order: unscale, clip, step. One gradient overflows; no parameter may move, nor the optimiser's state."""
+    model = tiny()
+    optimizer = build_optimizer(model, name, 1e-2, 0.1, (0.9, 0.95), 1e-8)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for overflow in (True, False):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 1024.0)
+        if overflow:
+            model.transformer.h[0].mlp.c_fc.weight.grad[0, 0] = math.inf
+        scaler.scale(torch.zeros(1))
+        scaler.unscale_(optimizer)
+        norm = clip_gradients(model, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        moved = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
+        assert math.isfinite(norm.item()) is not overflow and bool(moved) is not overflow
+        assert scaler.get_scale() == 512.0
+    n = sum(parameter.numel() for parameter in model.parameters())
+    assert norm.item() == pytest.approx(math.sqrt(n) * 1024 / 512)
 
 
 def test_muon_moves_a_matrix_and_its_transpose_alike() -> None:
@@ -271,8 +312,7 @@ def test_muon_moves_a_matrix_and_its_transpose_alike() -> None:
         model = tiny()
         parameter = model.transformer.h[0].mlp.c_fc.weight
         parameter.data, parameter.grad = turn(weight).clone(), turn(grad).clone()
-        muon = build_optimizers(model, "muon", 1e-2, 0.0, (0.9, 0.95), 1e-8)[1]
-        muon.step()
+        build_optimizer(model, "muon", 1e-2, 0.0, (0.9, 0.95), 1e-8).step()
         steps.append(turn(parameter.data) - weight)
     torch.testing.assert_close(steps[0], steps[1], rtol=0, atol=3e-3 * steps[0].abs().max().item() * 10)
     # the size that AdamW's step would have: 0.2 lr each number (Liu et al. 2025)
