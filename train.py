@@ -89,7 +89,8 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         processes.count,
     )
     n_steps = batches.steps_per_epoch * flags.epochs
-    processes.agree({"model": shape_of(model), "shards": str(data.manifest["settings"]), **same_everywhere(flags)})
+    made = {"model": shape_of(model), "shards": str(data.manifest["settings"])}
+    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
     processes.part_random_numbers(flags.seed)
 
     # ----- 4. optimiser, schedule -----------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:
     return {
         f"--{name}": str(value)
         for name, value in vars(flags).items()
-        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw")
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw", "writer_dir")
     }
 
 
