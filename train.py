@@ -96,8 +96,6 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
     n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
-    processes.agree({"model": shape_of(model), "shards": str(data.manifest["settings"]), **same_everywhere(flags)})
-    processes.part_random_numbers(flags.seed)
 
     # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
@@ -105,6 +103,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     muon_pays = device.fast_bf16 and not flags.shard_model
     recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, muon_pays)
+    made = {"model": shape_of(model), "shards": str(data.manifest["settings"]), "recipe": str(recipe)}
+    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+    processes.part_random_numbers(flags.seed)
     flops = flops_per_token(model.config)
     compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)
     if note:
@@ -275,7 +276,7 @@ def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:
     return {
         f"--{name}": str(value)
         for name, value in vars(flags).items()
-        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw")
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw", "writer_dir")
     }
 
 
