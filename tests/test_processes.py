@@ -74,6 +74,18 @@ def test_several_processes_train_as_one(n: int, options: list[str], place: Path,
     assert len(AutoTokenizer.from_pretrained(output / "final_model")) > 900
 
 
+def test_compiled_processes_train_as_one_that_is_not(place: Path, launch: Launch) -> None:
+    options = ["--compile", "on", "--optimizer", "muon"]
+    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    assert run.wait() == 0, run.text
+    command = [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"]
+    subprocess.run([*map(str, command)], cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    losses = [
+        [row["train/loss"] for row in metrics_of(place / name) if "train/loss" in row] for name in ("compiled", "muon")
+    ]
+    assert len(losses[0]) > 3 and losses[0] == pytest.approx(losses[1], rel=2e-3)  # Muon rounds to bf16
+
+
 GRADIENTS = """
 import json, sys
 import numpy as np, torch
