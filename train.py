@@ -7,6 +7,7 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -48,10 +49,18 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     from gpt2zh.checkpoint import save_model
     from gpt2zh.evaluation import evaluate
     from gpt2zh.loss import LanguageModelLoss
+    from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
     from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
     from gpt2zh.sampling import SamplingSettings, generate
     from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
+    if flags.optimizer == "adamw8bit":
+        optim.adamw8bit()  # not installed: better said before the corpus is read
+    if flags.batch_size is None and processes.count > 1:
+        raise UserError(
+            "--batch_size auto 只用于一个进程；用 torchrun 时请给出数目（所有进程合计）。",
+            "--batch_size auto is for one process; under torchrun give the number, over all processes.",
+        )
     device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision, processes.place)
     for note in device.notes:
         print(note)
@@ -88,7 +97,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         data.train,
         n_ctx,
         flags.stride or n_ctx,
-        flags.batch_size,
+        flags.batch_size or USUAL,
         flags.gradient_accumulation,
         flags.seed,
         processes.rank,
@@ -96,8 +105,6 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
     n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
-    processes.agree({"model": shape_of(model), "shards": str(data.manifest["settings"]), **same_everywhere(flags)})
-    processes.part_random_numbers(flags.seed)
 
     # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
@@ -105,6 +112,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     muon_pays = device.fast_bf16 and not flags.shard_model
     recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, muon_pays)
+    made = {"model": shape_of(model), "shards": str(data.manifest["settings"]), "recipe": str(recipe)}
+    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+    processes.part_random_numbers(flags.seed)
     flops = flops_per_token(model.config)
     compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)
     if note:
@@ -112,6 +122,12 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     module = LanguageModelLoss(model, compiled, flags.gradient_checkpointing)
     loss = processes.spread(module, module.run.blocks, device)
     optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
+    if flags.batch_size is None:  # auto: the same windows a step, in the largest micro-batches that fit
+        plain = device.spread(LanguageModelLoss(model, checkpointing=flags.gradient_checkpointing))
+        windows = USUAL * flags.gradient_accumulation
+        size, note = choose_micro_batch(Trial(plain, optimizer, device, n_ctx), windows)
+        print(note)
+        batches = replace(batches, batch_size=size, accumulation=windows // size)
     scaler = device.scaler()
     peak = measured_peak(device)
     log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
@@ -135,7 +151,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             if not len(data.val):
                 return
             started = time.perf_counter()
-            windows = evaluation_batches(data.val, n_ctx, None, flags.batch_size, processes.rank, processes.count)
+            windows = evaluation_batches(data.val, n_ctx, None, batches.batch_size, processes.rank, processes.count)
             score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.total)
             record.update(epoch=epoch + 1, step=step, val=score.metrics())
             log.line(
@@ -275,7 +291,7 @@ def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:
     return {
         f"--{name}": str(value)
         for name, value in vars(flags).items()
-        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw")
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw", "writer_dir")
     }
 
 
@@ -309,8 +325,8 @@ def announce(
             "characters that the vocabulary lacks, the most frequent; make_vocab.py --patch_vocab puts them into free slots",
         )
     log.line(
-        f"每轮 {batches.n_windows} 个窗口（{batches.n_ctx} 词元，步长 {batches.stride}），每步 {flags.batch_size} x "
-        f"{flags.gradient_accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步",
+        f"每轮 {batches.n_windows} 个窗口（{batches.n_ctx} 词元，步长 {batches.stride}），每步 {batches.batch_size} x "
+        f"{batches.accumulation} 个：每轮 {batches.steps_per_epoch} 步，共 {n_steps} 步",
         f"{batches.n_windows} windows and {batches.steps_per_epoch} steps an epoch, {n_steps} steps",
     )
     log.line(f"配方 {flags.recipe}：{recipe}", f"recipe: {flags.recipe}")
@@ -335,10 +351,10 @@ def announce(
             f"--log_step {flags.log_step} 不是 --gradient_accumulation {flags.gradient_accumulation} 的倍数，向上取整。",
             "--log_step is rounded up to whole updates.",
         )
-    if flags.batch_size % batches.n_ranks:
+    if batches.batch_size % batches.n_ranks:
         log.line(
-            f"注意：--batch_size {flags.batch_size} 不是进程数 {batches.n_ranks} 的倍数，有的进程会等别的进程。",
-            f"note: --batch_size {flags.batch_size} is no multiple of {batches.n_ranks} processes: some will wait for others.",
+            f"注意：--batch_size {batches.batch_size} 不是进程数 {batches.n_ranks} 的倍数，有的进程会等别的进程。",
+            f"note: --batch_size {batches.batch_size} is no multiple of {batches.n_ranks} processes: some will wait for others.",
         )
     if flags.shard_model:
         log.line(

@@ -60,7 +60,7 @@ class Flags:
         aliases: Sequence[str] = (),
         shown_default: str | None = None,
     ) -> None:
-        """A flag with a value. `kind` is its type where the default is None; `shown_default` says what None becomes."""
+        """A flag with a value. `kind` is its type where the default does not tell it; `shown_default` says what None becomes."""
         shown = shown_default if shown_default is not None else (str(default) or "''")
         action = self.target.add_argument(
             name,
@@ -133,6 +133,16 @@ def number_or_auto(text: str) -> float | None:
         ) from None
 
 
+def whole_or_auto(text: str) -> int | None:
+    """A whole number; `auto` is None."""
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(f"{text!r} 不是整数，也不是 auto", f"{text!r} is neither a whole number nor auto")
+        ) from None
+
+
 def two_shares(text: str) -> tuple[float, float]:
     """Two numbers from 0 to below 1, with a comma between."""
     try:
@@ -149,7 +159,7 @@ def two_shares(text: str) -> tuple[float, float]:
     return first, second
 
 
-METAVARS = {int: "N", float: "X", number_or_auto: "X"}
+METAVARS = {int: "N", float: "X", number_or_auto: "X", whole_or_auto: "N"}
 
 
 def _metavar(kind: Callable[[str], object]) -> str:

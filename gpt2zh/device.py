@@ -7,6 +7,7 @@ Refuses: names that are no GPU numbers, and GPUs that are not in this machine.
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # Threads that wait for each other on a CPU spin for microseconds, then sleep: GNU OpenMP's default of spinning on makes a
@@ -22,6 +23,7 @@ from torch import nn
 from gpt2zh.errors import UserError, bilingual
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SPARE = 0.05  # of a GPU's memory, for what comes beside training steps
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # <malloc.h>
 
 
@@ -53,6 +55,15 @@ class Device:
     def tensors(self, micro_batches: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """A step's micro-batches on the device."""
         return [(self.tensor(inputs), self.tensor(targets)) for inputs, targets in micro_batches]
+
+    def fits(self, work: Callable[[], None]) -> bool:
+        """Whether the GPUs have memory enough for `work`, and SPARE left."""
+        torch.cuda.empty_cache()
+        try:
+            work()
+        except torch.OutOfMemoryError:
+            return False
+        return all(free >= SPARE * total for free, total in map(torch.cuda.mem_get_info, self.gpus))
 
     @property
     def fast_bf16(self) -> bool:

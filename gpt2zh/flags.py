@@ -19,6 +19,7 @@ from gpt2zh.command_line import (
     Flags,
     number_or_auto,
     two_shares,
+    whole_or_auto,
 )
 from gpt2zh.errors import UserError, UserErrors
 
@@ -123,7 +124,12 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.group("训练", "training")
     flags.add("--epochs", 5, "训练轮数", "passes over the corpus", allowed=POSITIVE)
     flags.add(
-        "--batch_size", 8, "每个小批的窗口数（所有显卡合计）", "windows a micro-batch, over all GPUs", allowed=POSITIVE
+        "--batch_size",
+        8,
+        "每个小批的窗口数（所有显卡合计）；auto：每次更新仍是 8 x gradient_accumulation 个窗口，小批取内存放得下的最大者",
+        "windows a micro-batch, over all GPUs; auto: the largest that fits, 8 x gradient_accumulation windows a step as ever",
+        kind=whole_or_auto,
+        allowed=POSITIVE,
     )
     flags.add(
         "--gradient_accumulation", 1, "每次更新累积多少个小批", "micro-batches an optimiser step", allowed=POSITIVE

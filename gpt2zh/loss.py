@@ -5,11 +5,13 @@ A sum and a number, not a mean: devices and micro-batches of different size then
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import GPT2LMHeadModel
 
 from gpt2zh.forward import Forward
 
+ALIGNED = 64  # the vocabulary is filled up to a multiple inside the product, which GPUs' tensor cores want
 CHUNK = 1024  # positions whose logits exist at one time
 
 
@@ -30,22 +32,25 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        hidden_, weight_ = hidden.to(dtype), weight.to(dtype)
+        n_vocab = len(weight)
+        hidden_, weight_ = hidden.to(dtype), F.pad(weight.to(dtype), (0, 0, 0, -n_vocab % ALIGNED))
         needs_grad = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(hidden_) if needs_grad else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+        grad_weight = torch.zeros_like(weight_, dtype=torch.float32) if needs_grad else None
         nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
         run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
         with torch.autocast(device, enabled=False):
             for rows in range(0, len(hidden), CHUNK):
                 part = slice(rows, rows + CHUNK)
-                chunk_nats, grad = run(hidden_[part] @ weight_.t(), targets[part], needs_grad)
+                logits = hidden_[part] @ weight_.t()  # (n, V and what fills it up)
+                logits[:, n_vocab:] = -torch.inf
+                chunk_nats, grad = run(logits, targets[part], needs_grad)
                 nats += chunk_nats
                 if needs_grad:
                     grad_hidden[part] = grad @ weight_
                     grad_weight += grad.t() @ hidden_[part]
         if needs_grad:
-            ctx.save_for_backward(grad_hidden, grad_weight)
+            ctx.save_for_backward(grad_hidden, grad_weight[:n_vocab])
         ctx.dtypes = hidden.dtype, weight.dtype
         return nats
 

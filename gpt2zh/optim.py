@@ -3,6 +3,7 @@
 In: a model and numbers. Out: AdamW over every parameter once; a pure function from step to learning-rate factor.
 """
 
+import logging
 import math
 
 import torch
@@ -65,14 +66,22 @@ def build_optimizer(
     return MuonAndAdamW(muon, adamw)
 
 
+def forget(optimizer: torch.optim.Optimizer | MuonAndAdamW) -> None:
+    """Drop gradients and moments, as if no step had been made."""
+    optimizer.zero_grad()
+    for part in getattr(optimizer, "parts", (optimizer,)):
+        part.state.clear()
+
+
 def adamw8bit() -> type[torch.optim.Optimizer]:
-    """bitsandbytes' AdamW8bit, where it is installed."""
+    """bitsandbytes' AdamW8bit, where it is installed: on GPUs, and since its version 0.50 on CPUs."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it warns of on a CPU are other kernels
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise UserError(
-            "--optimizer adamw8bit 要用 bitsandbytes：pip install bitsandbytes",
-            "--optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes",
+            '--optimizer adamw8bit 要用 bitsandbytes：pip install "bitsandbytes>=0.50"',
+            '--optimizer adamw8bit needs bitsandbytes: pip install "bitsandbytes>=0.50"',
         ) from None
     return AdamW8bit
 

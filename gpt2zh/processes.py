@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gpt2zh.device import Device
 
+CONNECT = 300  # seconds for all processes to come and connect
 LONG = timedelta(days=7)  # what the first process does alone, tokenising say, may take; the lifeline finds who is lost
 
 
@@ -57,7 +58,7 @@ class Alone:
 
         Args:
             shard: part the model among the processes, where each would have a copy otherwise.
-            patience: seconds to wait for a sign of life.
+            patience: seconds to wait for a sign of life, from then on.
             output_dir: where epochs are saved, for the message of a run that loses a process.
         """
         if shard:
@@ -71,7 +72,7 @@ class Alone:
         work(*arguments)
 
     def agree(self, values: dict[str, str]) -> None:
-        """Raise UserError where this process has other values than the first."""
+        """Raise UserError where this process has other values than the first. The names are the same in all."""
 
     def part_random_numbers(self, seed: int) -> None:
         """Give each process its own dropout; called when the model, equal in all, is made."""
@@ -131,12 +132,11 @@ class Joined(Alone):
         import torch.distributed as dist
 
         self.shard = shard
-        wait = timedelta(seconds=patience)
         try:
-            self.lifeline.meet(patience)
-            store = dist.PrefixStore("groups", self.store)
+            self.lifeline.meet(CONNECT)
+            store, wait = dist.PrefixStore("groups", self.store), timedelta(seconds=CONNECT)
             dist.init_process_group("gloo", store=store, rank=self.rank, world_size=self.count, timeout=wait)
-            pulse = dist.new_group(backend="gloo", timeout=wait)
+            pulse = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience))
             backend = "cpu:gloo,cuda:nccl" if device.main.type == "cuda" else "gloo"
             self.group = dist.new_group(backend=backend, timeout=LONG)
         except RuntimeError as error:
@@ -165,15 +165,15 @@ class Joined(Alone):
     def agree(self, values: dict[str, str]) -> None:
         import torch.distributed as dist
 
-        of_first = [values]
+        of_first = [values]  # replaced by the first one's
         dist.broadcast_object_list(of_first, 0, self.group)
         different = [
             (
-                f"{name}：{socket.gethostname()} 的进程 {self.rank} 是 {mine}，进程 0 是 {its}。各机器的参数与数据须相同。",
-                f"{name}: process {self.rank} on {socket.gethostname()} has {mine}, process 0 has {its}. Flags and data must be the same on all machines.",
+                f"{name}：{socket.gethostname()} 的进程 {self.rank} 是 {mine}，进程 0 是 {of_first[0][name]}。各机器的参数与数据须相同。",
+                f"{name}: process {self.rank} on {socket.gethostname()} has {mine}, process 0 has {of_first[0][name]}. Flags and data must be the same on all machines.",
             )
-            for (name, mine), its in zip(values.items(), of_first[0].values())
-            if mine != its
+            for name, mine in values.items()
+            if mine != of_first[0][name]
         ]
         if different:
             raise UserErrors(different)

@@ -82,6 +82,17 @@ def test_all_problems_are_reported_at_once() -> None:
     )
 
 
+def test_the_batch_size_of_training_is_a_whole_number_or_auto() -> None:
+    assert flags.train_flags([]).batch_size == 8
+    assert flags.train_flags(["--batch_size", "auto"]).batch_size is None
+    assert flags.train_flags(["--batch_size", "12"]).batch_size == 12
+    for wrong in ("2.5", "Auto", "0"):
+        with pytest.raises(UserError, match=f"{wrong}.*auto|--batch_size {wrong}"):
+            flags.train_flags(["--batch_size", wrong])
+    with pytest.raises(UserError, match="--batch_size"):
+        flags.evaluate_flags(["--raw_data_path", "a", "--batch_size", "auto"])
+
+
 @pytest.mark.parametrize("argv", [["--epoch", "3"], ["--epochs", "many"], ["--nosuch"], ["--precision", "int4"]])
 def test_a_flag_that_is_none_is_an_error_and_never_a_guess(argv: list[str]) -> None:
     with pytest.raises(UserError, match="--help"):

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = {
-    0: {"errors", "files", "workers"},
+    0: {"errors", "files", "workers", "memory"},
     1: {
         "flags", "command_line", "runlog", "recipe", "prefetch", "lifeline",
         "encodings", "json_stream", "corpus", "hub", "corpus_writer",
@@ -20,7 +20,7 @@ LAYERS = {
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
     2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches"},
-    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "checkpoint", "sampling", "evaluation"},
+    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "checkpoint", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("workers", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
@@ -40,6 +40,7 @@ SIBLINGS = {
     ("shard_conversion", "token_files"),
     ("forward", "attention"), ("loss", "forward"), ("throughput", "device"), ("evaluation", "device"),
     ("processes", "device"), ("processes", "lifeline"),
+    ("microbatch", "device"), ("microbatch", "optim"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])
 SCRIPTS = [

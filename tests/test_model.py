@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT, TINY_CONFIG
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2zh.device import choose_device, choose_gpus, own_gpu
@@ -263,8 +264,10 @@ def test_the_groups_hold_every_parameter_once_and_only_matrices_decay() -> None:
     assert not_decayed["weight_decay"] == 0
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "adamw8bit"])
 def test_the_optimisers_hold_every_parameter_once(name: str) -> None:
+    if name == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
     model = tiny()
     optimizer = build_optimizer(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -301,6 +304,27 @@ def test_a_step_that_is_not_finite_is_skipped_whole(name: str) -> None:
         assert scaler.get_scale() == 512.0
     n = sum(parameter.numel() for parameter in model.parameters())
     assert norm.item() == pytest.approx(math.sqrt(n) * 1024 / 512)
+
+
+def test_moments_in_8_bits_take_a_quarter_of_the_memory_and_learn_alike() -> None:
+    pytest.importorskip("bitsandbytes")
+    ids = torch.randint(0, 50, (20, 4, 33), generator=torch.Generator().manual_seed(0))
+    bytes_per_weight, steps = {}, {}
+    for name in ("adamw", "adamw8bit"):
+        model = tiny(vocab_size=2000)
+        start = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        optimizer = build_optimizer(model, name, 1e-3, 0.1, (0.9, 0.95), 1e-8)
+        for batch in ids:
+            nats, count = LanguageModelLoss(model)(batch[:, :-1], batch[:, 1:])
+            (nats / count).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        moments = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+        bytes_per_weight[name] = sum(moment.numel() * moment.element_size() for moment in moments) / len(start)
+        steps[name] = nn.utils.parameters_to_vector(model.parameters()).detach() - start
+    assert bytes_per_weight["adamw"] > 8 and bytes_per_weight["adamw8bit"] < 3.5
+    # 20 steps from zero moments to the same place: what is lost in 8 bits is a small part of the way
+    assert (steps["adamw8bit"] - steps["adamw"]).norm() < 0.1 * steps["adamw"].norm()
 
 
 def test_muon_moves_a_matrix_and_its_transpose_alike() -> None:

@@ -74,6 +74,18 @@ def test_several_processes_train_as_one(n: int, options: list[str], place: Path,
     assert len(AutoTokenizer.from_pretrained(output / "final_model")) > 900
 
 
+def test_compiled_processes_train_as_one_that_is_not(place: Path, launch: Launch) -> None:
+    options = ["--compile", "on", "--optimizer", "muon"]
+    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    assert run.wait() == 0, run.text
+    command = [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"]
+    subprocess.run([*map(str, command)], cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    losses = [
+        [row["train/loss"] for row in metrics_of(place / name) if "train/loss" in row] for name in ("compiled", "muon")
+    ]
+    assert len(losses[0]) > 3 and losses[0] == pytest.approx(losses[1], rel=2e-3)  # Muon rounds to bf16
+
+
 GRADIENTS = """
 import json, sys
 import numpy as np, torch
@@ -145,6 +157,52 @@ def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Pat
     (nats.sum() / (targets >= 0).sum()).backward()
     whole = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     assert (first["gradient"] - whole).norm() < 1e-6 * whole.norm()
+
+
+INFINITE = """
+import json
+from pathlib import Path
+import torch
+from transformers import GPT2Config
+from gpt2zh.device import choose_device
+from gpt2zh.loss import LanguageModelLoss
+from gpt2zh.model import ControlIds, new_model
+from gpt2zh.optim import build_optimizer, clip_gradients
+from gpt2zh.processes import joined
+
+with joined() as processes:
+    device = choose_device("cpu", "fp32", processes.place)
+    processes.connect(device, True, 60, Path("none"))
+    config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
+    model = new_model(config, 50, ControlIds(4, 2, 0))
+    loss = processes.spread(LanguageModelLoss(model), model.transformer.h, device)
+    optimizer, scaler = build_optimizer(model, 1e-3, 0.1), torch.amp.GradScaler("cpu", enabled=True)
+    ids, seen = torch.arange(64).reshape(2, 32) % 50, []
+    for infinite in (False, True, False):
+        nats, _ = loss(ids, ids)
+        scaler.scale(nats.sum()).backward()
+        weight = model.transformer.h[0].mlp.c_fc.weight
+        if infinite and processes.rank == 1:
+            weight.grad.to_local()[0] = torch.inf
+        before = weight.to_local().clone()
+        scaler.unscale_(optimizer)
+        norm = clip_gradients(model, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        seen.append((not torch.equal(weight.to_local(), before), norm.item(), scaler.get_scale()))
+    Path(f"seen{processes.rank}.json").write_text(json.dumps(seen), encoding="utf-8")
+"""
+
+
+def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, launch: Launch) -> None:
+    (place / "infinite.py").write_text(INFINITE, encoding="utf-8")
+    run = launch(place, [*torchrun(2), "infinite.py"])
+    assert run.wait() == 0, run.text
+    first, second = (json.loads((place / f"seen{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
+    assert first == second  # moved or not, norm, scale
+    assert [moved for moved, _, _ in first] == [True, False, True]
+    assert [scale for _, _, scale in first] == [2**16, 2**15, 2**15]
 
 
 # ----- one end for all -----------------------------------------------------------------------------------------------

@@ -211,6 +211,24 @@ def test_mistakes_are_refused_before_anything_is_written(
     assert sorted(workdir.rglob("*")) == before
 
 
+def test_a_package_that_is_not_installed_is_named_before_any_work(
+    train: Train, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # import then fails as where it is not installed
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    before = sorted(workdir.rglob("*"))
+    with pytest.raises(UserError, match="pip install"):
+        train("--optimizer", "adamw8bit")
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_training_with_moments_in_8_bits_ends_close_to_adamw(train: Train) -> None:
+    pytest.importorskip("bitsandbytes")
+    eight, full = (train_losses(train("--optimizer", name, "--epochs", 2)) for name in ("adamw8bit", "adamw"))
+    assert eight[0] == full[0] and eight[-1] < full[0] - 1
+    assert eight[-1] == pytest.approx(full[-1], abs=0.05)
+
+
 def test_a_run_that_diverges_ends_with_the_step_and_the_flag(train: Train) -> None:
     with pytest.raises(UserError, match="--lr"):
         train("--lr", 1e30, "--warmup_steps", 0, "--epochs", 4)
