@@ -106,14 +106,16 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
     n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
 
+    made = {"model": shape_of(model), "shards": str(data.manifest["settings"])}
+    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+
     # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
         flags.optimizer, flags.lr, flags.betas, flags.weight_decay, flags.schedule, warmup=flags.warmup_steps
     )
     muon_pays = device.fast_bf16 and not flags.shard_model
     recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, muon_pays)
-    made = {"model": shape_of(model), "shards": str(data.manifest["settings"]), "recipe": str(recipe)}
-    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+    processes.agree({"recipe": str(recipe)})
     processes.part_random_numbers(flags.seed)
     flops = flops_per_token(model.config)
     compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)

@@ -42,10 +42,13 @@ def exit_codes(printed: str) -> list[int]:
     return [int(code) for code in re.findall(r"exitcode\s+: (-?\d+)", printed)]
 
 
-def said(printed: str) -> str:
-    """The one message, after which torchrun's own report follows, with the only traceback there is."""
+def said(printed: str, lost: bool = False) -> str:
+    """The one message, after which torchrun's own report follows, with the only traceback there is.
+
+    `lost`: a process was killed. What another was just doing with it may fail at that moment, and say so beside the message.
+    """
     (message,) = re.findall(r"错误 / error: (.*)", printed)
-    assert printed.count("Traceback") == 1 and printed.index("错误 / error") < printed.index("ChildFailedError")
+    assert (lost or printed.count("Traceback") == 1) and printed.index("错误 / error") < printed.index("ChildFailedError")
     return message
 
 
@@ -175,8 +178,10 @@ with joined() as processes:
     processes.connect(device, True, 60, Path("none"))
     config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
     model = new_model(config, 50, ControlIds(4, 2, 0))
-    loss = processes.spread(LanguageModelLoss(model), model.transformer.h, device)
-    optimizer, scaler = build_optimizer(model, 1e-3, 0.1), torch.amp.GradScaler("cpu", enabled=True)
+    module = LanguageModelLoss(model)
+    loss = processes.spread(module, module.run.blocks, device)
+    optimizer = build_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95), 1e-8)
+    scaler = torch.amp.GradScaler("cpu", enabled=True)
     ids, seen = torch.arange(64).reshape(2, 32) % 50, []
     for infinite in (False, True, False):
         nats, _ = loss(ids, ids)
@@ -256,7 +261,7 @@ def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, p
     assert run.wait() == 1
     assert sorted(exit_codes(run.text)) == [-9, 3]
     newest = max(output.glob("model_epoch*"), key=lambda path: int(path.name[len("model_epoch") :]))
-    named = re.search(rf"--pretrained_model ({output.name}/model_epoch\d+)", said(run.text))
+    named = re.search(rf"--pretrained_model ({output.name}/model_epoch\d+)", said(run.text, lost=True))
     assert named and (place / named[1] / "model.safetensors").exists()
     assert place / named[1] == newest
 
@@ -294,7 +299,7 @@ def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(mach
     for pid in (runs[0].process.pid, *runs[0].children()):
         os.kill(pid, signal.SIGKILL)
     assert runs[1].wait() == 1
-    assert "model of the first machine" in said(runs[1].text) and exit_codes(runs[1].text) == [3]
+    assert "model of the first machine" in said(runs[1].text, lost=True) and exit_codes(runs[1].text) == [3]
     assert sorted(folders[1].rglob("*")) == sorted([*before, runs[1].printed])
     assert metrics_of(folders[0] / "model")
 

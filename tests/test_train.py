@@ -50,10 +50,9 @@ def test_mixed_precision_is_reproducible_too(train: Train, precision: str) -> No
 
 def test_accumulation_equals_the_large_batch(train: Train) -> None:
     config = with_dropout(0)
-    large = train("--model_config", config, "--batch_size", 8, output="large")
-    small = train(
-        "--model_config", config, "--batch_size", 2, "--gradient_accumulation", 4, "--log_step", 4, output="small"
-    )
+    exact = ["--model_config", config, "--optimizer", "adamw"]  # Muon rounds to bf16
+    large = train(*exact, "--batch_size", 8, output="large")
+    small = train(*exact, "--batch_size", 2, "--gradient_accumulation", 4, "--log_step", 4, output="small")
     assert len(train_losses(large)) == len(train_losses(small)) > 5
     assert train_losses(small) == pytest.approx(train_losses(large), rel=1e-4)  # fp32 rounding over 20-odd steps
     one, four = weights("large/final_model"), weights("small/final_model")
@@ -225,7 +224,7 @@ def test_a_package_that_is_not_installed_is_named_before_any_work(
 def test_training_with_moments_in_8_bits_ends_close_to_adamw(train: Train) -> None:
     pytest.importorskip("bitsandbytes")
     eight, full = (train_losses(train("--optimizer", name, "--epochs", 2)) for name in ("adamw8bit", "adamw"))
-    assert eight[0] == full[0] and eight[-1] < full[0] - 1
+    assert eight[0] == full[0] and eight[-1] < full[0] - 0.3
     assert eight[-1] == pytest.approx(full[-1], abs=0.05)
 
 
