@@ -48,7 +48,9 @@ def said(printed: str, lost: bool = False) -> str:
     `lost`: a process was killed. What another was just doing with it may fail at that moment, and say so beside the message.
     """
     (message,) = re.findall(r"错误 / error: (.*)", printed)
-    assert (lost or printed.count("Traceback") == 1) and printed.index("错误 / error") < printed.index("ChildFailedError")
+    assert (lost or printed.count("Traceback") == 1) and printed.index("错误 / error") < printed.index(
+        "ChildFailedError"
+    )
     return message
 
 
