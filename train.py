@@ -5,32 +5,44 @@ python train.py --raw --raw_data_path data/train.json --tokenizer_path cache/voc
 
 import argparse
 import math
+import signal
 import sys
 import time
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from gpt2zh import shard_builder, shards
 from gpt2zh.batches import TrainingBatches, evaluation_batches
+from gpt2zh.command_line import Interval
 from gpt2zh.corpus import Corpus, corpus_sha256
-from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.errors import Diverged, EnvironmentFault, Stopped, UserError, run_script, say
 from gpt2zh.files import require_writable
 from gpt2zh.flags import train_flags
+from gpt2zh.folders import clear_leftovers
+from gpt2zh.lock import only_owner
 from gpt2zh.prefetch import Prefetch
 from gpt2zh.processes import Alone, joined
 from gpt2zh.recipe import Recipe, Wishes, choose_recipe
+from gpt2zh.resume import command_to_continue, compare, set_aside
 from gpt2zh.runlog import RunLog, SilentLog
+from gpt2zh.stopping import StopSignals
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01
 SAMPLE_TOKENS = 120  # length of the sample text after each epoch
+MOST_SKIPPED = 10  # steps in a row whose gradients are not finite
 
 
 def main() -> None:
     with joined() as processes:  # one, or those that torchrun started
-        train(train_flags(), processes)
+        flags = train_flags()
+        # The first process alone writes, so it alone has to be the only one.
+        with nullcontext() if processes.rank else only_owner(flags.output_dir):
+            train(flags, processes)
 
 
 def train(flags: argparse.Namespace, processes: Alone) -> None:
@@ -46,14 +58,16 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
     from gpt2zh import device as devices
     from gpt2zh import optim
-    from gpt2zh.checkpoint import save_model
+    from gpt2zh.checkpoint import Checkpoints, find_checkpoint, save_model
     from gpt2zh.evaluation import evaluate
     from gpt2zh.loss import LanguageModelLoss
     from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
     from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
+    from gpt2zh.run_state import Progress, RunState, read_state
     from gpt2zh.sampling import SamplingSettings, generate
     from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
+    # ----- 2. where and how to compute -------------------------------------------------------------------------------
     if flags.optimizer == "adamw8bit":
         optim.adamw8bit()  # not installed: better said before the corpus is read
     if flags.batch_size is None and processes.count > 1:
@@ -65,40 +79,59 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     for note in device.notes:
         print(note)
     processes.connect(device, flags.shard_model, flags.peer_timeout, flags.output_dir)
+    writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
+    for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
+        processes.first(require_writable, folder)
+
+    # ----- 3. where the run begins: anew, from given weights, or where it stopped -------------------------------------
+    saved = flags.output_dir / "checkpoints"
+    for folder in (flags.output_dir, saved):
+        processes.first(clear_leftovers, folder)
+    checkpoint = None if flags.resume is None else processes.from_first(find_checkpoint, saved, flags.resume)
+    then = None if checkpoint is None else processes.from_first(read_state, checkpoint, False)
+    if flags.resume is not None and then is None:
+        say(f"{saved} 里没有检查点：从头开始。", "no checkpoint there: starting from the beginning.")
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     devices.seed_everything(flags.seed)
-    if flags.pretrained_model:
-        folder = Path(flags.pretrained_model)
-        model = load_model(folder, len(tokenizer))
-        require_same(load_model_tokenizer(folder), tokenizer, folder)
-        record_ids(model, ids)
-    else:
+    config = None
+    if not flags.pretrained_model:
         config = read_config(flags.model_config)
         if config.vocab_size != len(tokenizer):
             say(
                 f"{flags.model_config} 的 vocab_size 是 {config.vocab_size}，词表有 {len(tokenizer)} 个词条：按词表建模型。",
                 f"vocab_size is {config.vocab_size}, the vocabulary has {len(tokenizer)} entries: the model follows it.",
             )
+            config.vocab_size = len(tokenizer)
+    if then:
+        named = {} if config is None else {"model": shape_of(config)}
+        compare(then.settings, {"vocabulary": tokenizer.fingerprint, **named})
+    folder = checkpoint or (Path(flags.pretrained_model) if flags.pretrained_model else None)
+    if checkpoint:
+        config = processes.from_first(read_config, checkpoint / "config.json")
+    if folder and not (checkpoint and processes.rank):  # a checkpoint may lie on the first machine only
+        model = load_model(folder, len(tokenizer))
+        require_same(load_model_tokenizer(folder), tokenizer, folder)
+        record_ids(model, ids)
+    else:
         model = new_model(config, len(tokenizer), ids)
     n_ctx = model.config.n_positions
 
-    writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
-    for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
-        processes.first(require_writable, folder)
-
-    # ----- 2. shards ------------------------------------------------------------------------------------------------
-    processes.first(tokenize, flags, tokenizer)
+    # ----- 4. shards ------------------------------------------------------------------------------------------------
+    processes.first(tokenize, flags, tokenizer, then and then.settings)
     data = shards.open_shards(flags.tokenized_data_path)
     shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
     shards.check_documents(data, flags.min_length, flags.val_ratio)
 
-    # ----- 3. batches: from here on the number of steps is known ----------------------------------------------------
+    # ----- 5. batches: from here on the number of steps is known ----------------------------------------------------
+    batch_size, accumulation = flags.batch_size, flags.gradient_accumulation
+    if batch_size is None and then:  # auto: as it was found when the run began
+        batch_size, accumulation = then.settings["batch_size"], then.settings["gradient_accumulation"]
     batches = TrainingBatches(
         data.train,
         n_ctx,
         flags.stride or n_ctx,
-        flags.batch_size or USUAL,
-        flags.gradient_accumulation,
+        batch_size or USUAL,
+        accumulation,
         flags.seed,
         processes.rank,
         processes.count,
@@ -106,10 +139,10 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
     n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
 
-    made = {"model": shape_of(model), "shards": str(data.manifest["settings"])}
+    made = {"model": shape_of(model.config), "shards": str(data.manifest["settings"])}
     processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
 
-    # ----- 4. recipe, optimisers, compilation -----------------------------------------------------------------------
+    # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
         flags.optimizer, flags.lr, flags.betas, flags.weight_decay, flags.schedule, warmup=flags.warmup_steps
     )
@@ -124,7 +157,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     module = LanguageModelLoss(model, compiled, flags.gradient_checkpointing)
     loss = processes.spread(module, module.run.blocks, device)
     optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
-    if flags.batch_size is None:  # auto: the same windows a step, in the largest micro-batches that fit
+    if batch_size is None:  # auto: the same windows a step, in the largest micro-batches that fit
         plain = device.spread(LanguageModelLoss(model, checkpointing=flags.gradient_checkpointing))
         windows = USUAL * flags.gradient_accumulation
         size, note = choose_micro_batch(Trial(plain, optimizer, device, n_ctx), windows)
@@ -134,39 +167,121 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     peak = measured_peak(device)
     log_every = math.ceil(flags.log_step / flags.gradient_accumulation)
 
+    # ----- 7. a run that goes on ------------------------------------------------------------------------------------
+    settings = {
+        **what_decides_text(data.manifest["settings"]),
+        "model": shape_of(model.config),
+        "stride": batches.stride,
+        "seed": batches.seed,
+        "windows_per_step": batches.windows_per_step,
+        "batch_size": batches.batch_size,
+        "gradient_accumulation": batches.accumulation,
+        **asdict(recipe),
+        "betas": list(recipe.betas),
+        "n_steps": n_steps,
+        "device": str(device),
+        "processes": processes.count,
+        "compiled": compiled,
+        "gradient_checkpointing": flags.gradient_checkpointing,
+    }
+    at = then.progress if then else Progress()
+    changes = compare(then.settings, settings) if then else []
+    if then:
+        moments = {} if processes.rank else read_state(checkpoint).optimizer
+        processes.set_optimizer_state(model, optim.parts(optimizer), moments)
+        scaler.load_state_dict(then.scaler)
+        if [len(states) for states in then.random] == [
+            len(states) for states in processes.gather(device.random_states())
+        ]:
+            device.set_random_states(then.random[processes.rank])
+        else:  # dropout draws anew
+            devices.seed_everything(flags.seed + at.step * processes.count + processes.rank)
+
     record: dict[str, object] = {
         "flags": {name: str(value) for name, value in vars(flags).items()},
         "command": sys.argv,
     }
-    best = math.inf
-    with SilentLog() if processes.rank else RunLog(flags.output_dir, writer_dir) as log:
+    if then is None:
+        processes.first(make_room, flags.output_dir)
+    with (
+        SilentLog() if processes.rank else RunLog(flags.output_dir, writer_dir, at.step, at.n_rows) as log,
+        StopSignals(processes.others_ended) as stop,
+    ):
         announce(log, flags, batches, n_steps, recipe, data)
         log.line(
-            f"模型 {shape_of(model)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
+            f"模型 {shape_of(model.config)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
             f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
             f"model: {count_parameters(model)} parameters; {peak / 1e12:.2f} TFLOP/s at most",
         )
+        for zh, en in changes:
+            log.line(f"与检查点不同：{zh}", f"other than in the checkpoint: {en}")
+        if then:
+            log.line(
+                f"接着训练：{checkpoint}，已完成 {at.step} 步，还有 {max(0, n_steps - at.step)} 步。",
+                f"going on from {checkpoint}: {at.step} steps done, {max(0, n_steps - at.step)} to go.",
+            )
+        checkpoints = Checkpoints(saved, flags.save_every.steps, flags.save_every.seconds, flags.keep_last, log.line)
 
-        def validate(epoch: int, step: int) -> None:
+        def save_checkpoint() -> None:
+            """Have the state between two steps written, while training goes on."""
+            here = replace(at, nats=processes.total(float(nats))[0], n_rows=log.n_rows)
+            state = RunState(
+                here,
+                settings,
+                processes.optimizer_state(model, optim.parts(optimizer)),
+                processes.gather(device.random_states()),
+                scaler.state_dict(),
+            )
+            processes.first(checkpoints.save, state, model, tokenizer, record, processes.weights(model))
+
+        def save_folder(name: str) -> bool:
+            """Write a model folder. A full disk ends nothing as long as there is something to train."""
+            weights = processes.weights(model)
+
+            def written() -> bool:
+                try:
+                    save_model(flags.output_dir / name, model, tokenizer, record, weights)
+                except OSError as error:
+                    log.line(
+                        f"注意：{flags.output_dir / name} 没有写成（{error}），训练继续。请检查磁盘空间与权限。",
+                        "note: it could not be written; training goes on. Check the disk's space and permissions.",
+                    )
+                    return False
+                return True
+
+            return processes.from_first(written)
+
+        def leave(number: int) -> NoReturn:
+            """End the run as signal `number` asks, once its state is on the disk."""
+            again = command_to_continue(processes.launcher, sys.argv)
+            if not processes.from_first(checkpoints.wait):
+                raise EnvironmentFault(
+                    f"停在第 {at.step} 步，但状态没有存下（见上）。腾出空间后可从 {saved} 里最新的检查点接着训练：{again}",
+                    f"stopped at step {at.step}, but its state could not be saved. Go on from the newest checkpoint in {saved}: {again}",
+                )
+            raise Stopped(
+                f"停在第 {at.step} 步，已存下。接着训练：{again}",
+                f"stopped at step {at.step}, saved. Go on: {again}",
+                number,
+            )
+
+        def validate(epoch: int) -> None:
             """Score what was held out, where anything was; keep the best model."""
-            nonlocal best
             if not len(data.val):
                 return
             started = time.perf_counter()
             windows = evaluation_batches(data.val, n_ctx, None, batches.batch_size, processes.rank, processes.count)
             score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.total)
-            record.update(epoch=epoch + 1, step=step, val=score.metrics())
+            record.update(epoch=epoch + 1, step=at.step, val=score.metrics())
             log.line(
-                f"第 {epoch + 1} 轮，第 {step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
+                f"第 {epoch + 1} 轮，第 {at.step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
                 f"epoch {epoch + 1}: validation {score.bits_per_character:.4f} bits per character",
             )
-            if score.loss < best:
-                best = score.loss
-                folder = flags.output_dir / "best_model"
-                processes.first(save_model, folder, model, tokenizer, record, processes.weights(model))
+            if score.loss < at.best and save_folder("best_model"):
+                at.best = score.loss
             seconds = time.perf_counter() - started
             log.report(
-                step, {**{f"val/{name}": value for name, value in score.metrics().items()}, "val/seconds": seconds}
+                at.step, {**{f"val/{name}": value for name, value in score.metrics().items()}, "val/seconds": seconds}
             )
 
         def report(
@@ -179,14 +294,8 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             waited: float,
         ) -> None:
             """The numbers of the steps up to `step`. Called when the next step is under way, so that no GPU waits for it."""
-            mean = processes.total(float(nats))[0] / n_tokens
-            if not math.isfinite(mean):
-                raise UserError(
-                    f"第 {step} 步的 loss 是 {mean}，训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）。",
-                    f"the loss of step {step} is {mean}: the run diverged. Lower --lr (now {recipe.lr:.3g}).",
-                )
             numbers = {
-                "loss": mean,
+                "loss": processes.total(float(nats))[0] / max(1, n_tokens),
                 "lr": lr,
                 "grad_norm": grad_norm.item(),
                 "tokens_per_second": n_tokens / seconds,
@@ -195,74 +304,120 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             }
             log.report(step, {f"train/{name}": value for name, value in numbers.items()})
 
-        # ----- 5. the loop ------------------------------------------------------------------------------------------
+        def skipped(epoch: int, nats: torch.Tensor, n_targets: int, grad_norm: torch.Tensor) -> None:
+            """Say which step was left out; end a run that makes no more."""
+            at.skipped += 1
+            at.skipped_in_a_row += 1
+            first = (at.step - 1) % batches.steps_per_epoch * batches.windows_per_step
+            starts = batches.starts(epoch)[first : first + batches.windows_per_step].tolist()
+            mean = processes.total(float(nats))[0] / n_targets
+            log.line(
+                f"第 {at.step} 步跳过：loss {mean:.4g}，梯度范数 {float(grad_norm):.4g}；第 {epoch + 1} 轮，窗口起于词元 {starts}",
+                f"step {at.step} skipped: its gradient is not finite; windows at tokens {starts}",
+            )
+            if at.skipped_in_a_row == MOST_SKIPPED:
+                checkpoints.wait()
+                raise Diverged(
+                    f"到第 {at.step} 步，连续 {MOST_SKIPPED} 步的梯度不是有限数（loss {mean}），训练发散了。请减小 --lr（现在 {recipe.lr:.3g}）；之前的检查点在 {saved}。",
+                    f"up to step {at.step} the gradients of {MOST_SKIPPED} steps in a row were not finite (loss {mean}): the run diverged. Lower --lr (now {recipe.lr:.3g}); earlier checkpoints are in {saved}.",
+                )
+
+        # ----- 8. the loop ------------------------------------------------------------------------------------------
         log.start_bar(n_steps)
         due = None
-        step, nats, n_tokens, clock = 0, 0.0, 0, time.perf_counter()
-        for epoch in range(n_epochs):
+        nats, clock = at.nats if processes.rank == 0 else 0.0, time.perf_counter()
+        for epoch in range(at.epoch, n_epochs):
             loss.train()
-            steps = Prefetch(islice(batches.epoch(epoch), n_steps - step), device.tensors)
+            left = islice(batches.epoch(epoch, at.step - epoch * batches.steps_per_epoch), max(0, n_steps - at.step))
+            steps = Prefetch(left, device.tensors)
             for micro_batches in steps:
-                lr = recipe.lr * optim.lr_factor(step, recipe.warmup_steps, n_steps, recipe.schedule)
+                lr = recipe.lr * optim.lr_factor(at.step, recipe.warmup_steps, n_steps, recipe.schedule)
                 optim.set_lr(optimizer, lr)
-                n_targets = batches.n_targets(step)
+                n_targets, step_nats = batches.n_targets(at.step), 0.0
                 for number, (inputs, targets) in enumerate(micro_batches, 1):
                     processes.exchange_gradients(number == len(micro_batches))
                     micro_nats, _ = loss(inputs, targets)
                     # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
                     # the number of processes, because these average their gradients where a sum is meant.
                     scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
-                    nats += micro_nats.detach().sum()  # stays on the device until it is reported
+                    step_nats += micro_nats.detach().sum()  # stays on the device until it is reported
                 scaler.unscale_(optimizer)
                 grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
-                scaler.step(optimizer)
+                finite = math.isfinite(grad_norm)
+                if finite or scaler.is_enabled():  # fp16's scaler skips by itself, and lowers its scale
+                    scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad(set_to_none=True)
-                step += 1
-                n_tokens += n_targets
-                # ----- the step ends here; below is only reporting --------------------------------------------------
+                at.step += 1
+                # ----- the step ends here; below is only reporting and saving ---------------------------------------
 
                 log.advance()
-                ends_epoch = step % batches.steps_per_epoch == 0 or step == n_steps
-                if step % log_every == 0 or ends_epoch:
+                if finite:
+                    nats, at.n_tokens, at.skipped_in_a_row = nats + step_nats, at.n_tokens + n_targets, 0
+                elif not scaler.is_enabled() or scaler.get_scale() < 1:
+                    skipped(epoch, step_nats, n_targets, grad_norm)
+                ends_epoch = at.step % batches.steps_per_epoch == 0 or at.step == n_steps
+                if at.step % log_every == 0 or ends_epoch:
                     now = time.perf_counter()
                     if due is not None:
                         report(*due)
-                    due = step, lr, nats, n_tokens, grad_norm, now - clock, steps.take_waited()
-                    nats, n_tokens, clock = 0.0, 0, now
-                if flags.eval_every and step % flags.eval_every == 0 and not ends_epoch:
-                    pause = time.perf_counter()
-                    validate(epoch, step)
-                    clock += time.perf_counter() - pause
+                    due = at.step, lr, nats, at.n_tokens, grad_norm, now - clock, steps.take_waited()
+                    nats, at.n_tokens, clock = 0.0, 0, now
+                pause = time.perf_counter()
+                if flags.eval_every and at.step % flags.eval_every == 0 and not ends_epoch:
+                    validate(epoch)
+                asked, save_now = processes.total(stop.number, not processes.rank and checkpoints.due(at.step))
+                if asked or (save_now and not at.skipped_in_a_row):
+                    if due is not None:
+                        report(*due)
+                        due = None
+                    save_checkpoint()
+                    if asked:
+                        leave(stop.number or signal.SIGTERM)
+                clock += time.perf_counter() - pause
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
-            report(*due)
-            due, pause = None, time.perf_counter()
-            record.update(epoch=epoch + 1, step=step)
-            validate(epoch, step)
+            pause = time.perf_counter()
+            if due is not None:
+                report(*due)
+                due = None
+            record.update(epoch=epoch + 1, step=at.step)
+            validate(epoch)
             if not flags.shard_model:  # in parts, a model would have to be put together anew for every token
                 loss.eval()
                 with device.autocast():
-                    settings = SamplingSettings(1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id)
-                    sample = generate(model, [tokenizer.document_start_id], SAMPLE_TOKENS, [0], flags.seed, settings)[0]
-                log.text(step, "sample", tokenizer.decode(sample))
-            weights = processes.weights(model)
-            processes.first(save_model, flags.output_dir / f"model_epoch{epoch + 1}", model, tokenizer, record, weights)
+                    settings_of_sample = SamplingSettings(
+                        1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id
+                    )
+                    start = [tokenizer.document_start_id]
+                    sample = generate(model, start, SAMPLE_TOKENS, [0], flags.seed, settings_of_sample)[0]
+                log.text(at.step, "sample", tokenizer.decode(sample))
+            save_folder(f"model_epoch{epoch + 1}")
+            at.epoch = at.step // batches.steps_per_epoch
             clock += time.perf_counter() - pause
 
-        # ----- 6. the end -------------------------------------------------------------------------------------------
-        processes.first(save_model, flags.output_dir / "final_model", model, tokenizer, record, weights)
-        log.line(f"训练完成，{step} 步：{flags.output_dir / 'final_model'}", f"done after {step} steps")
-        chosen = "best_model" if len(data.val) else "final_model"
+        # ----- 9. the end -------------------------------------------------------------------------------------------
+        if flags.save_every != Interval():
+            save_checkpoint()
+        final = flags.output_dir / "final_model"
+        processes.first(save_model, final, model, tokenizer, record, processes.weights(model))
+        checkpoints.wait()
+        log.line(f"训练完成，{at.step} 步：{final}", f"done after {at.step} steps")
+        if at.skipped:
+            log.line(f"其中 {at.skipped} 步因梯度不是有限数而跳过。", f"{at.skipped} of them were skipped.")
+        chosen = final
         if len(data.val):
-            log.line(
-                f"验证 loss 最低的是 {flags.output_dir / chosen}：{best:.4f}", f"lowest validation loss: {best:.4f}"
-            )
-        log.line("续写：", f"write on: python generate.py --model_path {flags.output_dir / chosen} --prefix TEXT")
+            chosen = flags.output_dir / "best_model"
+            log.line(f"验证 loss 最低的是 {chosen}：{at.best:.4f}", f"lowest validation loss: {at.best:.4f}")
+        log.line("续写：", f"write on: python generate.py --model_path {chosen} --prefix TEXT")
 
 
-def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer) -> None:
-    """Build the shards that the flags ask for, where they are missing, stale or --raw is given."""
+def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer, then: dict[str, object] | None) -> None:
+    """Build the shards that the flags ask for, where they are missing, stale or --raw is given.
+
+    Args:
+        then: the settings of the run that goes on, if one does: shards of other text are not built for it.
+    """
     folder = flags.tokenized_data_path
     if flags.raw or flags.raw_data_path.exists():
         corpus = Corpus(flags.raw_data_path)
@@ -274,18 +429,41 @@ def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer) -> None:
             val_ratio=flags.val_ratio,
             num_pieces=flags.num_pieces,
         )
+        if then:
+            compare(then, what_decides_text(asdict(settings)))
         changed = shards.differences(folder, settings)
         if flags.raw or changed:
             if not flags.raw:
                 say(f"{folder} 的分片没有或已过时，重新切分：", f"missing or stale, built anew: {'; '.join(changed)}")
-            # Pieces of a build with these settings that was killed are taken over; --raw makes finished shards anew.
-            shard_builder.build_shards(folder, corpus, tokenizer, settings, anew=not changed)
+            with only_owner(folder):
+                # Pieces of a build with these settings that was killed are taken over; --raw makes finished shards anew.
+                shard_builder.build_shards(folder, corpus, tokenizer, settings, anew=not changed)
             for note in corpus.notes():
                 say(*note)
             say(
                 f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇",
                 f"corpus: {corpus.n_empty} blank documents left out",
             )
+
+
+def what_decides_text(settings: dict[str, object]) -> dict[str, object]:
+    """What decides which ids a run reads, of the settings of shards."""
+    return {
+        "corpus": settings["corpus_sha256"],
+        "vocabulary": settings["tokenizer"],
+        "min_length": settings["min_length"],
+        "val_ratio": settings["val_ratio"],
+    }
+
+
+def make_room(output_dir: Path) -> None:
+    """Move an earlier run's files out of the way of a new one."""
+    aside = set_aside(output_dir)
+    if aside:
+        say(
+            f"{output_dir} 里原有的一次训练已移到 {aside}（要接着它训练，请加 --resume；不再需要可删去）。",
+            "an earlier run's files were moved there; --resume would go on with it. Delete them when they are not needed.",
+        )
 
 
 def same_everywhere(flags: argparse.Namespace) -> dict[str, str]:

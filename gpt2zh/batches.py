@@ -59,14 +59,19 @@ class TrainingBatches:
         return math.ceil(len(self.stream) / self.stride)
 
     @property
+    def windows_per_step(self) -> int:
+        """Windows of a full step, over all processes."""
+        return self.batch_size * self.accumulation
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps an epoch; the last one may have fewer windows."""
-        return math.ceil(self.n_windows / (self.batch_size * self.accumulation))
+        return math.ceil(self.n_windows / self.windows_per_step)
 
     @property
     def tokens_per_step(self) -> int:
         """Targets of a full step."""
-        return self.batch_size * self.accumulation * self.n_ctx
+        return self.windows_per_step * self.n_ctx
 
     @property
     def skipped_share(self) -> float:
@@ -77,19 +82,26 @@ class TrainingBatches:
 
     def n_targets(self, step: int) -> int:
         """Targets that count in step number `step` (from 0) of the run, over all processes."""
-        windows = self.batch_size * self.accumulation
-        first = step % self.steps_per_epoch * windows
-        return min(windows, self.n_windows - first) * min(self.n_ctx, len(self.stream))
+        first = step % self.steps_per_epoch * self.windows_per_step
+        return min(self.windows_per_step, self.n_windows - first) * min(self.n_ctx, len(self.stream))
 
-    def epoch(self, epoch: int) -> Iterator[list[Batch]]:
-        """The steps of epoch number `epoch` (from 0): each a list of at most `accumulation` micro-batches, this process's rows."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
+        """The steps of epoch number `epoch` (from 0), from its step number `first_step` on.
+
+        Yields:
+            At most `accumulation` micro-batches, this process's rows.
+        """
+        starts = self.starts(epoch)
+        for i in range(first_step * self.windows_per_step, len(starts), self.windows_per_step):
+            step = starts[i : i + self.windows_per_step]
+            micro_batches = [step[j : j + self.batch_size] for j in range(0, len(step), self.batch_size)]
+            yield [self.windows(starts[self.rank :: self.n_ranks]) for starts in micro_batches]
+
+    def starts(self, epoch: int) -> np.ndarray:
+        """Where each window of an epoch begins in the stream, in their order, (n_windows,)."""
         rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         offset = int(rng.integers(self.stride))
-        starts = offset + self.stride * rng.permutation(self.n_windows)
-        micro_batches = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
-        for i in range(0, len(micro_batches), self.accumulation):
-            group = micro_batches[i : i + self.accumulation]
-            yield [self.windows(starts[self.rank :: self.n_ranks]) for starts in group]
+        return offset + self.stride * rng.permutation(self.n_windows)
 
     def windows(self, starts: np.ndarray) -> Batch:
         """Inputs and targets, each (B, T), of the windows that begin at `starts`; the idle row where there are none."""

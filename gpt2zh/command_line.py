@@ -74,6 +74,10 @@ class Flags:
         if allowed is not None:
             self.ranges[action.dest] = allowed
 
+    def optional(self, name: str, zh: str, en: str) -> None:
+        """A flag that may have a value: None where it is not given, "" where it is without one."""
+        self.target.add_argument(name, nargs="?", const="", metavar="PATH", help=bilingual(zh, en).replace("%", "%%"))
+
     def inputs(self, name: str, zh: str, en: str) -> None:
         """One or more values without a name in front."""
         self.target.add_argument(name, nargs="+", metavar="INPUT", help=bilingual(zh, en))
@@ -141,6 +145,37 @@ def whole_or_auto(text: str) -> int | None:
         raise argparse.ArgumentTypeError(
             bilingual(f"{text!r} 不是整数，也不是 auto", f"{text!r} is neither a whole number nor auto")
         ) from None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Every so many optimiser steps, or every so many seconds; neither: never."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g}s" if self.seconds else str(self.steps or 0)
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def interval(text: str) -> Interval:
+    """Steps as in `500`, or time as in `90s`, `15m`, `2h`; 0 is never."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "")
+    try:
+        value = float(number) if unit else int(number)
+        if not 0 <= value <= MOST:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(
+                f"{text!r} 应是步数，如 500，或时间，如 90s、15m、2h",
+                f"{text!r} must be steps, as in 500, or a time, as in 90s, 15m, 2h",
+            )
+        ) from None
+    return Interval(seconds=value * SECONDS[unit] or None) if unit else Interval(steps=int(value) or None)
 
 
 def two_shares(text: str) -> tuple[float, float]:

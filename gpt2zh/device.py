@@ -65,6 +65,16 @@ class Device:
             return False
         return all(free >= SPARE * total for free, total in map(torch.cuda.mem_get_info, self.gpus))
 
+    def random_states(self) -> list[torch.Tensor]:
+        """The states of the generators that a run draws from: the CPU's, then each GPU's; uint8."""
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self.gpus)]
+
+    def set_random_states(self, states: list[torch.Tensor]) -> None:
+        """Draw on from `states`, as many as `random_states` gives."""
+        torch.set_rng_state(states[0])
+        for gpu, state in zip(self.gpus, states[1:], strict=True):
+            torch.cuda.set_rng_state(state, gpu)
+
     @property
     def fast_bf16(self) -> bool:
         """Whether the hardware multiplies bf16 natively."""

@@ -1,8 +1,10 @@
 """What a user can mend, and the one place that ends a script.
 
 In: a `UserError` raised anywhere, with what is wrong, where, and how to put it right.
-Out: one message on stderr, Chinese first, and exit code 2 (3 where another process or machine was lost); a bug of ours keeps
-its traceback and exit code 1.
+Out: one message on stderr, Chinese first, and an exit code:
+
+    0 done    1 a bug of ours, with its traceback    2 input or arguments    3 the environment: disk, permission, lock, memory,
+    another process or machine    4 the run diverged    130, 143 interrupted (Ctrl-C, SIGTERM)    141 nobody reads the output
 """
 
 import os
@@ -30,6 +32,26 @@ class UserError(Exception):
         self.zh, self.en = zh, en
 
 
+class EnvironmentFault(UserError):
+    """Nothing is wrong with the input: the machine is in the way."""
+
+    exit_code = 3
+
+
+class Diverged(UserError):
+    """The numbers of a run went wrong."""
+
+    exit_code = 4
+
+
+class Stopped(UserError):
+    """The end of a run that was asked to stop by signal `number`, and has saved its state."""
+
+    def __init__(self, zh: str, en: str, number: int) -> None:
+        super().__init__(zh, en)
+        self.exit_code = 128 + number
+
+
 class UserErrors(UserError):
     """Several problems at once, one line each, so that one run shows all of them."""
 
@@ -38,7 +60,7 @@ class UserErrors(UserError):
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main` and turn its end into an exit code: 0 done, 2 the user's to mend, 130 Ctrl-C."""
+    """Run a script's `main` and turn its end into an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a GBK or ASCII console must not end a run
@@ -68,7 +90,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
             f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
             f"the system refused {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
         )
-        return text, 2
+        wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        return text, UserError.exit_code if wrong_path else EnvironmentFault.exit_code
     return None
 
 

@@ -1,19 +1,19 @@
 """Files that users name: read whole or refused with the reason, written beside and renamed.
 
-In: a path. Out: its text, its JSON value, its hash; or a file or folder that is either the old one or the new one, never half.
+In: a path. Out: its text, its JSON value, its hash; or a file that is either the old one or the new one, never half.
 Refuses: a missing path, a folder where a file is meant, bytes that are not UTF-8, JSON that does not parse.
 """
 
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from gpt2zh.errors import UserError
+from gpt2zh.errors import EnvironmentFault, UserError
 
 EXCERPT = 20  # characters shown on each side of an error in a text
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -33,10 +33,15 @@ def require_file(path: Path) -> None:
 def require_writable(path: Path) -> None:
     """Raise UserError unless files can be made below `path`, a folder that may not exist yet. Makes nothing."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    if not existing.is_dir():
         raise UserError(
-            f"不能在 {path} 里写文件：{existing} 是文件，或没有写权限。请换一个文件夹。",
-            f"no files can be written to {path}: {existing} is a file, or may not be written. Give another folder.",
+            f"不能在 {path} 里写文件：{existing} 是文件。请换一个文件夹。",
+            f"no files can be written to {path}: {existing} is a file. Give another folder.",
+        )
+    if not os.access(existing, os.W_OK):
+        raise EnvironmentFault(
+            f"不能在 {path} 里写文件：没有 {existing} 的写权限。请改权限，或换一个文件夹。",
+            f"no files can be written to {path}: you may not write to {existing}. Change its permissions, or give another folder.",
         )
 
 
@@ -126,10 +131,27 @@ def read_json_object(path: Path) -> dict[str, object]:
     return value
 
 
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file, or a folder's names, before going on."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(sha256, paths))
 
 
 @contextmanager
@@ -146,6 +168,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -154,29 +177,3 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with new_file(path) as file:
         file.write(text.encode())
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
-
-    Two renames make the change: a kill between them leaves the old folder beside, as `.name.PID.old`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        for path_beside in beside.iterdir():
-            with path_beside.open("rb+") as file:
-                os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, replaced)
-        os.replace(beside, path)
-    finally:
-        if replaced.exists() and not path.exists():
-            os.replace(replaced, path)  # the second rename failed: the old folder goes back
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -17,6 +17,8 @@ from gpt2zh.command_line import (
     SHARE,
     SIMILARITY,
     Flags,
+    Interval,
+    interval,
     number_or_auto,
     two_shares,
     whole_or_auto,
@@ -271,6 +273,21 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "seconds without a sign of life after which another process or machine is taken for lost and the run ends",
         allowed=POSITIVE,
     )
+    flags.group("存档与续训", "checkpoints and going on")
+    flags.optional(
+        "--resume",
+        "接着训练：用 output_dir/checkpoints 里最新的完好检查点，没有则从头开始；也可给出一个检查点的文件夹",
+        "go on from the newest whole checkpoint in output_dir/checkpoints, from the start where there is none; or from the given one's folder",
+    )
+    flags.add(
+        "--save_every",
+        Interval(seconds=900),
+        "每多少次更新（如 500）或多长时间（如 90s、15m、2h）存一个检查点；0 不存",
+        "how often to write a checkpoint: optimiser steps, as in 500, or time, as in 90s, 15m, 2h; 0 for never",
+        kind=interval,
+        shown_default="15m",
+    )
+    flags.add("--keep_last", 2, "保留最新的几个检查点", "checkpoints to keep, the newest", allowed=POSITIVE)
     flags.group("日志", "logs")
     flags.add(
         "--log_step",

@@ -87,8 +87,8 @@ class Lifeline:
             time.sleep(BEAT / 10)
 
     def start(self, sums: Sums, output_dir: Path) -> None:
-        """Start the heartbeat. `output_dir` holds the epochs that are saved, for the message."""
-        self.output_dir, self.started = output_dir, time.time()
+        """Start the heartbeat. `output_dir` holds what is saved, for the message."""
+        self.output_dir = output_dir
         self.watch = threading.Thread(target=self._watch, args=(sums,), daemon=True)
         self.watch.start()
 
@@ -104,7 +104,7 @@ class Lifeline:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when the first of its processes has ended
         with self.leaving:
             told = explain(error)
-            if told is None and (verdict := self._why_others_ended()):
+            if told is None and (verdict := self.why_others_ended()):
                 told = explain(verdict)  # a sum that fails raises RuntimeError, as a bug may
             message, code = told or (self._bug(error), LOST)
             first = self._ask(lambda: self.store.compare_set("end", "", json.dumps([message, code])))
@@ -141,12 +141,12 @@ class Lifeline:
     def _terminated(self, number: int, frame: object) -> NoReturn:
         """SIGTERM: torchrun ends the processes of its machine when one of them has ended; or somebody stops the run."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise self._why_others_ended() or Ended(
+        raise self.why_others_ended() or Ended(
             bilingual("训练被停止（SIGTERM）。", "the run was stopped (SIGTERM)."), 128 + signal.SIGTERM
         )
 
-    def _why_others_ended(self) -> Ended | None:
-        """The end of another process, where one has ended: the heartbeat notices within a second."""
+    def why_others_ended(self) -> Ended | None:
+        """What ended another process, where one has ended: the heartbeat notices within a second."""
         if self.watch is None:
             return self._word_of_others()
         self.heard.wait(GRACE)
@@ -198,20 +198,11 @@ class Lifeline:
 
     def _lost(self, reason: str) -> Ended:
         """The end for the sake of a process that left no word."""
-        epochs = [path for path in self.output_dir.glob("model_epoch*") if path.stat().st_mtime >= self.started]
-        newest = max(epochs, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is not None:
-            zh = f"已存下的最后一轮是 {newest}：加 --pretrained_model {newest} 从它的权重接着训练。"
-            en = f"The last epoch saved is {newest}: go on from its weights with --pretrained_model {newest}."
-        elif self.machine:
-            zh = f"存下的各轮在第一台机器的 {self.output_dir} 里：用 --pretrained_model 从那里的权重接着训练。"
-            en = f"The epochs saved are in {self.output_dir} of the first machine: go on from there with --pretrained_model."
-        else:
-            zh, en = "还没有存下一轮，请重新开始。", "No epoch was saved yet: start again."
+        saved = self.output_dir / "checkpoints"
         return Ended(
             bilingual(
-                f"与别的进程断了联系（共 {self.count} 个；{reason}）：那个进程或它的机器停了，或网络断了，原因见那边的输出。{zh}",
-                f"another of the {self.count} processes was lost: it or its machine has stopped, or the network has; see its output. {en}",
+                f"与别的进程断了联系（共 {self.count} 个；{reason}）：那个进程或它的机器停了，或网络断了，原因见那边的输出。存下的检查点在 {saved}（多台机器时在第一台上）：同样的命令加 --resume 接着训练。",
+                f"another of the {self.count} processes was lost: it or its machine has stopped, or the network has; see its output. Checkpoints are in {saved}, of the first machine: go on with the same command and --resume.",
             ),
             LOST,
         )

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from gpt2zh.errors import UserError, UserErrors
 from gpt2zh.files import read_json_object, require_model_folder
+from gpt2zh.folders import require_undamaged
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -93,6 +94,7 @@ def load_model(folder: Path, vocab_size: int) -> GPT2LMHeadModel:
         UserError: another vocabulary size, weights that cannot be read, or that are not those of config.json.
     """
     require_model_folder(folder)
+    require_undamaged(folder)
     config = read_config(folder / "config.json")
     if config.vocab_size != vocab_size:
         raise UserError(
@@ -148,7 +150,6 @@ def count_parameters(model: GPT2LMHeadModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def shape_of(model: GPT2LMHeadModel) -> str:
-    """The model's shape, for people."""
-    config = model.config
+def shape_of(config: GPT2Config) -> str:
+    """A model's shape, for people."""
     return json.dumps({name: getattr(config, name) for name in SIZES})

@@ -27,7 +27,11 @@ class MuonAndAdamW:
 
     def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
         self.parts = muon, adamw
-        self.param_groups = [*muon.param_groups, *adamw.param_groups]
+
+    @property
+    def param_groups(self) -> list[dict[str, object]]:
+        """The groups of both; a state that is loaded replaces them."""
+        return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
         """One update by both."""
@@ -66,10 +70,15 @@ def build_optimizer(
     return MuonAndAdamW(muon, adamw)
 
 
+def parts(optimizer: torch.optim.Optimizer | MuonAndAdamW) -> tuple[torch.optim.Optimizer, ...]:
+    """The optimisers of torch's own kind."""
+    return getattr(optimizer, "parts", (optimizer,))
+
+
 def forget(optimizer: torch.optim.Optimizer | MuonAndAdamW) -> None:
     """Drop gradients and moments, as if no step had been made."""
     optimizer.zero_grad()
-    for part in getattr(optimizer, "parts", (optimizer,)):
+    for part in parts(optimizer):
         part.state.clear()
 
 

@@ -12,11 +12,11 @@ In: what torchrun sets in the environment. Out: calls for train.py's loop. Refus
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gpt2zh.errors import UserError, UserErrors, bilingual
 from gpt2zh.lifeline import LOST, Ended, Lifeline, first_line
@@ -24,9 +24,11 @@ from gpt2zh.lifeline import LOST, Ended, Lifeline, first_line
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.optim import Optimizer
 
     from gpt2zh.device import Device
 
+Answer = TypeVar("Answer")
 CONNECT = 300  # seconds for all processes to come and connect
 LONG = timedelta(days=7)  # what the first process does alone, tokenising say, may take; the lifeline finds who is lost
 
@@ -37,9 +39,11 @@ class Alone:
     Args:
         rank: the number of this process, of `count`; the first, 0, alone writes anything.
         place: its number among the processes of its machine, and how many those are.
+        launcher: what a command line begins with, for people.
     """
 
     rank, count = 0, 1
+    launcher = "python"
     place: tuple[int, int] | None = None
 
     def __enter__(self) -> "Alone":
@@ -59,7 +63,7 @@ class Alone:
         Args:
             shard: part the model among the processes, where each would have a copy otherwise.
             patience: seconds to wait for a sign of life, from then on.
-            output_dir: where epochs are saved, for the message of a run that loses a process.
+            output_dir: where the run is saved, for the message of a run that loses a process.
         """
         if shard:
             raise UserError(
@@ -88,13 +92,52 @@ class Alone:
         """Each number's sum over the processes."""
         return list(numbers)
 
+    def from_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """What `work` gives in the first process, which alone does it."""
+        return work(*arguments)
+
+    def gather(self, value: Answer) -> list[Answer]:
+        """The values of all processes, in their order."""
+        return [value]
+
+    def others_ended(self) -> UserError | None:
+        """The end of another process, where one has ended before this one was done."""
+        return None
+
     def weights(self, model: "nn.Module") -> "dict[str, torch.Tensor] | None":
         """The weights, put together from their parts for the first process; None where `model` has them whole."""
         return None
 
+    def optimizer_state(self, model: "nn.Module", parts: "Sequence[Optimizer]") -> dict[str, dict[str, object]]:
+        """The state of the optimisers, by name of parameter, whole, in the first process."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=self.count > 1)
+        return get_optimizer_state_dict(model, parts, options=options).get("state", {})
+
+    def set_optimizer_state(
+        self, model: "nn.Module", parts: "Sequence[Optimizer]", state: dict[str, dict[str, object]]
+    ) -> None:
+        """Give the optimisers, which are new, the state that the first process has; the other processes' is not read."""
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            get_optimizer_state_dict,
+            set_optimizer_state_dict,
+        )
+
+        several = self.count > 1
+        fresh = get_optimizer_state_dict(
+            model, parts, options=StateDictOptions(full_state_dict=True, cpu_offload=several)
+        )
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
+        whole = {**fresh, "state": state} if self.rank == 0 else {}
+        set_optimizer_state_dict(model, parts, whole, options=options)
+
 
 class Joined(Alone):
     """One process of those that torchrun started."""
+
+    launcher = "torchrun …"
 
     def __init__(self) -> None:
         self.rank, self.count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -215,6 +258,23 @@ class Joined(Alone):
         sums = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(sums, group=self.group)
         return sums.tolist()
+
+    def from_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        import torch.distributed as dist
+
+        answer = [work(*arguments) if self.rank == 0 else None]
+        dist.broadcast_object_list(answer, 0, self.group)
+        return answer[0]
+
+    def gather(self, value: Answer) -> list[Answer]:
+        import torch.distributed as dist
+
+        values: list[Answer | None] = [None] * self.count
+        dist.all_gather_object(values, value, self.group)
+        return values
+
+    def others_ended(self) -> UserError | None:
+        return self.lifeline.why_others_ended()
 
     def weights(self, model: "nn.Module") -> "dict[str, torch.Tensor] | None":
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

@@ -18,24 +18,37 @@ from types import TracebackType
 from tqdm import tqdm
 
 from gpt2zh.errors import bilingual
+from gpt2zh.files import write_text
 
 
 class RunLog:
-    """Open for the length of a run; use it as a context manager."""
+    """Open for the length of a run; use it as a context manager.
 
-    def __init__(self, output_dir: Path, writer_dir: Path, logs_dir: Path = Path("logs")) -> None:
+    Args:
+        step: where a resumed run goes on; `n_rows`: reports up to there. What was reported after that will be again.
+    """
+
+    def __init__(
+        self, output_dir: Path, writer_dir: Path, step: int = 0, n_rows: int = 0, logs_dir: Path = Path("logs")
+    ) -> None:
         for folder in (output_dir, logs_dir, writer_dir):
             folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         self.path = logs_dir / f"{output_dir.resolve().name}-{stamp}.log"
         self.log = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
         metrics = output_dir / "metrics.jsonl"
-        if metrics.exists():  # of an earlier run: kept
-            metrics.rename(output_dir / f"metrics.before-{stamp}.jsonl")
-        self.metrics = metrics.open("w", encoding="utf-8", newline="\n", buffering=1)
+        rows = (
+            metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            if n_rows and metrics.exists()
+            else []
+        )
+        write_text(metrics, "".join(rows[:n_rows]))
+        self.n_rows = n_rows
+        self.metrics = metrics.open("a", encoding="utf-8", newline="\n", buffering=1)
         from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
 
-        self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}")
+        self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}", purge_step=step + 1 if step else None)
+        self.first_step = step
         self.bar: tqdm | None = None
 
     def __enter__(self) -> "RunLog":
@@ -64,7 +77,9 @@ class RunLog:
     def start_bar(self, n_steps: int) -> None:
         """Show a progress bar of optimiser steps (none where stderr is no terminal)."""
         self.started = time.time()
-        self.bar = tqdm(total=n_steps, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05)
+        self.bar = tqdm(
+            total=n_steps, initial=self.first_step, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05
+        )
 
     def advance(self) -> None:
         """One optimiser step is done."""
@@ -74,13 +89,15 @@ class RunLog:
         """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`. What is no number is null."""
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
+        self.n_rows += 1
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
         shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in values.items()}
         if not self.bar.disable:
             self.bar.set_postfix(shown, refresh=False)
         else:
-            left = timedelta(seconds=round((time.time() - self.started) / step * (self.bar.total - step)))
+            pace = (time.time() - self.started) / max(1, step - self.first_step)
+            left = timedelta(seconds=round(pace * (self.bar.total - step)))
             numbers = "  ".join(f"{name} {value}" for name, value in shown.items())
             print(f"step {step}/{self.bar.total}  {numbers}  left {left}", flush=True)
         precise = " ".join(f"{name}={value:.6g}" for name, value in values.items())
@@ -96,7 +113,7 @@ class SilentLog(RunLog):
     """The log of a process that is not the first of its run: the same calls, and nothing is written."""
 
     def __init__(self) -> None:
-        pass
+        self.n_rows = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

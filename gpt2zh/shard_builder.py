@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, say
-from gpt2zh.files import new_file, write_text
+from gpt2zh.files import checksums, new_file, write_text
 from gpt2zh.shard_plan import LEFT_OUT, VALIDATION, Plan, make_plan
 from gpt2zh.shards import HEADER_BYTES, Header, ShardSettings, read_header
 from gpt2zh.workers import n_cores, ordered_map
@@ -195,11 +195,11 @@ def finish(folder: Path, paths: dict[int, Path], plan: Plan, settings: ShardSett
     """Write the manifest and remove the shards of other settings, which no manifest names any more."""
     files: dict[str, list[dict[str, object]]] = {"train": [], "val": []}
     missing: Counter[str] = Counter()
-    for piece, path in paths.items():
+    for (piece, path), digest in zip(paths.items(), checksums(list(paths.values()))):
         header = read_header(path)
         missing.update(header.missing)
         files["val" if piece == VALIDATION else "train"].append(
-            {"file": path.name, "tokens": header.tokens, "unknown": header.unknown}
+            {"file": path.name, "tokens": header.tokens, "unknown": header.unknown, "sha256": digest}
         )
     short, val, train = plan.piece == LEFT_OUT, plan.piece == VALIDATION, plan.piece >= 0
     manifest = {

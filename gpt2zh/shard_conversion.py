@@ -21,7 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, say
-from gpt2zh.files import new_folder, read_json_object, require_writable, write_text
+from gpt2zh.files import read_json_object, require_writable, write_text
+from gpt2zh.folders import new_folder
 from gpt2zh.shard_builder import SHARD_NAME, Writer, finish, shard_paths
 from gpt2zh.shard_plan import LEFT_OUT, Plan, assign
 from gpt2zh.shards import MANIFEST, Shards, ShardSettings, TokenStream, fits

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2zh.errors import UserError, bilingual
-from gpt2zh.files import read_json_object
+from gpt2zh.files import checksums, read_json_object
 
 MAGIC = b"GPT2ZH\0\2"
 HEADER_BYTES = 1024
@@ -46,7 +46,7 @@ class ShardSettings:
 
 
 # What a manifest holds, as types: checked whenever one is read.
-SHARD_LIST = [{"file": str, "tokens": int, "unknown": int}]
+SHARD_LIST = [{"file": str, "tokens": int, "unknown": int, "sha256": str}]
 MANIFEST = {
     "settings": {field.name: (int, float) if field.type is float else field.type for field in fields(ShardSettings)},
     "documents": {"read": int, "too_short": int, "train": int, "val": int},
@@ -129,12 +129,20 @@ def fits(value: object, form: object) -> bool:
 
 
 def open_shards(folder: Path) -> Shards:
-    """Map every file that the manifest names.
+    """Map every file that the manifest names, when it is known to be as it was written.
 
     Raises:
-        UserError: no manifest, or a file that is missing, cut short or not a shard.
+        UserError: no manifest, or a file that is missing, cut short, changed or not a shard.
     """
     manifest = read_manifest(folder)
+    entries = {folder / Path(entry["file"]).name: entry["sha256"] for entry in manifest["train"] + manifest["val"]}
+    there = [path for path in entries if path.exists()]
+    for path, digest in zip(there, checksums(there)):
+        if digest != entries[path]:
+            raise UserError(
+                f"分片 {path} 已损坏：SHA-256 是 {digest[:12]}，清单里是 {entries[path][:12]}。请加 --raw 重做。",
+                f"the shard {path} is damaged: its SHA-256 is {digest[:12]}, the manifest's {entries[path][:12]}. Add --raw to build it anew.",
+            )
     vocab_size = manifest["settings"]["vocab_size"]
     train, val = (
         TokenStream(

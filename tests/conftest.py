@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -168,3 +169,136 @@ def require_same_run(run: Path, other: Path) -> None:
     first, second = (load_file(folder / "final_model" / "model.safetensors") for folder in (run, other))
     assert first.keys() == second.keys()
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 5e-6
+
+
+# ----- runs that tests can hurt ---------------------------------------------------------------------------------------
+
+# 3 epochs of 9 steps of two micro-batches, with dropout; a checkpoint every 2 steps.
+RUN = ["--device", "cpu", "--precision", "fp32", "--model_config", "tiny.json", "--tokenizer_path", "vocab.txt"]
+RUN += ["--epochs", 3, "--batch_size", 9, "--gradient_accumulation", 2, "--num_pieces", 3, "--val_ratio", 0.1]
+RUN += ["--lr", 1e-3, "--save_every", 2, "--log_step", 4, "--output_dir", "model", "--resume"]
+
+
+class Run:
+    """One run at work."""
+
+    def __init__(self, zygote: subprocess.Popen, printed: Path) -> None:
+        self.zygote, self.printed = zygote, printed
+        self.pid = int(zygote.stdout.readline())
+        self.code: int | None = None
+
+    def wait(self) -> int:
+        """The exit code, as a shell shows it: 128 and the signal's number where one killed it."""
+        if self.code is None:
+            code = int(self.zygote.stdout.readline())
+            self.code = code if code >= 0 else 128 - code
+        return self.code
+
+    def kill(self, number: int) -> None:
+        """Send a signal; nothing where the run is over."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    @property
+    def text(self) -> str:
+        return self.printed.read_text(encoding="utf-8", errors="replace")
+
+
+class Place:
+    """A furnished folder in which runs take place, one at a time."""
+
+    def __init__(self, folder: Path, zygote: subprocess.Popen, book: list[str], vocabulary: str) -> None:
+        self.folder, self.zygote, self.n_runs = folder, zygote, 0
+        self.last: Run | None = None
+        folder.mkdir(parents=True)
+        furnish(folder, book, vocabulary)
+
+    def start(self, *arguments: object, faults: list[list[object]] | None = None) -> Run:
+        """Start train.py with RUN and more flags. `faults`: functions of faults/injected.py, and their arguments."""
+        self.n_runs += 1
+        printed = self.folder / f"run{self.n_runs}.printed"
+        order = [str(self.folder), list(map(str, [*RUN, *arguments])), str(printed), faults or []]
+        self.zygote.stdin.write(json.dumps(order) + "\n")
+        self.zygote.stdin.flush()
+        self.last = Run(self.zygote, printed)
+        return self.last
+
+    def run(self, *arguments: object, faults: list[list[object]] | None = None) -> Run:
+        """The same, and wait for its end; `code` is the exit code."""
+        run = self.start(*arguments, faults=faults)
+        run.wait()
+        return run
+
+    def script(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Another script of ours, to its end."""
+        command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, encoding="utf-8")
+
+    def forget(self, name: str) -> None:
+        """Move a folder out of the way."""
+        (self.folder / name).rename(self.folder / f"{name}-{self.n_runs}")
+
+
+CLOCK = ("time", "train/tokens_per_second", "train/utilisation", "train/data_wait", "val/seconds")
+
+
+def without_times(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """What reports say of the model, not of the clock."""
+    return [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
+
+
+def require_same_end(one: Place, other: Place) -> None:
+    """Two runs of RUN left the same reports and, byte for byte, the same weights in every model folder; and nothing half made."""
+    weights = [
+        {path.parent.name: path.read_bytes() for path in place.folder.glob("model/*/model.safetensors")}
+        for place in (one, other)
+    ]
+    assert weights[0] == weights[1] and len(weights[0]) == 5
+    reports = [without_times(metrics_of(place.folder / "model")) for place in (one, other)]
+    assert reports[0] == reports[1]
+    assert not [path for path in other.folder.rglob("*") if path.suffix in (".tmp", ".old")]
+
+
+def start_zygote() -> subprocess.Popen:
+    """A process that has loaded torch and forks runs."""
+    zygote = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "faults" / "zygote.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert zygote.stdout.readline() == "ready\n"
+    return zygote
+
+
+@pytest.fixture(scope="session")
+def zygotes() -> Iterator[list[subprocess.Popen]]:
+    """Two, for two runs at once."""
+    both = [start_zygote() for _ in range(2)]
+    yield both
+    for zygote in both:
+        zygote.kill()
+        zygote.wait()
+
+
+@pytest.fixture(scope="session")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, zygotes: list[subprocess.Popen], book: list[str], book_vocabulary: str
+) -> Place:
+    """The run that nobody hurts."""
+    place = Place(tmp_path_factory.mktemp("runs") / "alone", zygotes[0], book, book_vocabulary)
+    assert place.run().code == 0
+    return place
+
+
+@pytest.fixture
+def hurt(tmp_path: Path, zygotes: list[subprocess.Popen], book: list[str], book_vocabulary: str) -> Iterator[Place]:
+    """A folder for the same run, to be hurt."""
+    place = Place(tmp_path / "hurt", zygotes[0], book, book_vocabulary)
+    yield place
+    if place.last is not None and place.last.code is None:  # the test failed
+        place.last.kill(signal.SIGKILL)
+        place.last.wait()

@@ -262,10 +262,57 @@ def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, p
     os.kill(run.children()[killed], signal.SIGKILL)
     assert run.wait() == 1
     assert sorted(exit_codes(run.text)) == [-9, 3]
-    newest = max(output.glob("model_epoch*"), key=lambda path: int(path.name[len("model_epoch") :]))
-    named = re.search(rf"--pretrained_model ({output.name}/model_epoch\d+)", said(run.text, lost=True))
-    assert named and (place / named[1] / "model.safetensors").exists()
-    assert place / named[1] == newest
+    assert "--resume" in said(run.text, lost=True) and str(Path(output.name) / "checkpoints") in said(
+        run.text, lost=True
+    )
+
+
+# ----- stopped, and gone on with -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped_at_5(place: Path) -> Path:
+    """What a run of one process leaves that ends after step 5 of its 14: its checkpoint and its reports."""
+    command = [sys.executable, *map(str, TRAIN), "--save_every", "5", "--keep_last", "9", "--output_dir", "saving"]
+    subprocess.run(command, cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000010")
+    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000014")
+    return place / "saving"
+
+
+@pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
+def test_a_run_of_one_process_goes_on_in_two(
+    options: list[str], stopped_at_5: Path, place: Path, launch: Launch
+) -> None:
+    output = place / f"on{len(options)}"
+    shutil.copytree(stopped_at_5, output)
+    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
+    assert run.wait() == 0, run.text
+    assert "processes: 1 then, 2 now" in run.text
+    require_same_run(place / "alone", output)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
+def test_two_processes_that_are_stopped_save_and_go_on_bit_for_bit(
+    options: list[str], place: Path, launch: Launch
+) -> None:
+    """With dropout: each process has its own random numbers."""
+    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 40, *options]
+    whole, parts = place / f"whole{len(options)}", place / f"parts{len(options)}"
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", whole.name])
+    assert run.wait() == 0, run.text
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name])
+    wait_for(parts / "model_epoch2")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() != 0
+    assert len(re.findall(r"error: .*stopped at step \d+, saved. Go on: torchrun", run.text)) == 1, run.text
+    (step,) = [int(path.name[len("step_") :]) for path in (parts / "checkpoints").glob("step_*")]
+    assert 28 <= step < 40 * 14
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
+    assert run.wait() == 0, run.text
+    files = [folder / "final_model" / "model.safetensors" for folder in (whole, parts)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 Machines = Callable[[str], tuple[list[Path], Callable[[int], list[object]]]]
@@ -301,7 +348,9 @@ def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(mach
     for pid in (runs[0].process.pid, *runs[0].children()):
         os.kill(pid, signal.SIGKILL)
     assert runs[1].wait() == 1
-    assert "model of the first machine" in said(runs[1].text, lost=True) and exit_codes(runs[1].text) == [3]
+    assert "model/checkpoints, of the first machine" in said(runs[1].text, lost=True) and exit_codes(runs[1].text) == [
+        3
+    ]
     assert sorted(folders[1].rglob("*")) == sorted([*before, runs[1].printed])
     assert metrics_of(folders[0] / "model")
 

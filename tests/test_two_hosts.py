@@ -104,7 +104,7 @@ def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], lau
 def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_from_what_is_saved(
     hosts: list[list[str]], folders: list[Path], launch: Launch
 ) -> None:
-    endless = ["--epochs", 100000, "--warmup_steps", 0, "--peer_timeout", 6]
+    endless = ["--epochs", 100000, "--warmup_steps", 0, "--peer_timeout", 6, "--save_every", 3]
     runs = start(numbered, hosts, folders, launch, *endless)
     deadline = time.monotonic() + 120
     while not (folders[0] / "model" / "model_epoch1").exists():
@@ -115,8 +115,11 @@ def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_fro
         assert run.wait() == 1
         assert len(re.findall("错误 / error: 与别的进程断了联系", run.text)) == 1
         assert re.findall(r"exitcode\s+: (-?\d+)", run.text) == ["3"] and run.text.count("Traceback") == 1  # torchrun's
-    (saved,) = re.findall(r"--pretrained_model (model/model_epoch\d+)\.", runs[0].text)
-    losses = [row["train/loss"] for row in metrics_of(folders[0] / "model") if "train/loss" in row]
-    again = launch(folders[0], [sys.executable, *TRAIN, "--pretrained_model", saved, "--output_dir", "again"])
+    before = metrics_of(folders[0] / "model")
+    saved = max(int(path.name[len("step_") :]) for path in (folders[0] / "model" / "checkpoints").glob("step_*"))
+    again = launch(folders[0], [sys.executable, *TRAIN, *endless, "--max_steps", saved + 5, "--resume"])
     assert again.wait() == 0, again.text
-    assert metrics_of(folders[0] / "again")[0]["train/loss"] < losses[0] - 0.05
+    after = metrics_of(folders[0] / "model")
+    assert after[-1]["step"] == saved + 5
+    kept = [row for row in before if row["step"] <= saved]
+    assert after[: len(kept)] == kept

@@ -1,0 +1,50 @@
+"""Runs of train.py as processes that start at once: torch is loaded here, then every run is a fork of this process.
+
+    python zygote.py     reads [folder, arguments, file for its output, faults], JSON, a line; answers with the pid, then the exit code
+
+A run is train.py's own `main` in a process of its own, with its own signals, output and exit code. Faults are put into what
+is around it (torch, the clock, the limits of the process), never into the code under test.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+import injected
+
+import train
+from gpt2zh import checkpoint, device, evaluation, loss, microbatch, model, optim, sampling, throughput  # noqa: F401
+from gpt2zh.errors import run_script
+
+print("ready", flush=True)
+for line in sys.stdin:
+    folder, arguments, printed, faults = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.argv = ["train.py", *arguments]
+        code = 0
+        try:
+            for name, *values in faults:
+                getattr(injected, name)(*values)
+            run_script(train.main)
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
