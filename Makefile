@@ -1,6 +1,7 @@
 # make demo    venv + dependencies, then corpus -> vocabulary -> shards -> training -> samples, on the shipped book
 # make test    all tests and the style check, in the same venv
 # make faults  everything done to a run that docs/reliability.md lists, with 200 kills (about 20 minutes)
+# make faults-demo   the demo's run under 20 kills against the one left alone (about half an hour)
 # make test-hosts   two machines as network namespaces, one of which is cut off (needs root; part of make test where it may)
 # make clean   remove what the demo made (never your own models)
 
@@ -12,7 +13,7 @@ else
 endif
 PY := $(BIN)/python
 
-.PHONY: demo test faults test-hosts lint clean
+.PHONY: demo test faults faults-demo test-hosts lint clean
 
 demo: .venv/installed
 	@echo "== 1/4 词表 / vocabulary"
@@ -37,6 +38,10 @@ test-hosts: .venv/installed-dev
 
 faults: .venv/installed-dev
 	GPT2ZH_KILLS=200 $(PY) -m pytest tests/faults tests/test_resume.py tests/test_processes.py tests/test_two_hosts.py
+
+faults-demo: .venv/installed-dev
+	rm -rf faults_demo
+	$(BIN)/python tests/faults/demo_under_kills.py faults_demo
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check --fix .

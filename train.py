@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,9 +24,10 @@ from gpt2zh.folders import clear_leftovers
 from gpt2zh.lock import only_owner
 from gpt2zh.prefetch import Prefetch
 from gpt2zh.processes import Alone, joined
-from gpt2zh.recipe import Recipe, Wishes, choose_recipe
-from gpt2zh.resume import command_to_continue, compare, set_aside
-from gpt2zh.runlog import RunLog, SilentLog
+from gpt2zh.recipe import Budget, Recipe, Wishes, choose_recipe
+from gpt2zh.resume import command_to_continue, compare, set_aside, set_newer_aside
+from gpt2zh.runlog import RunLog, SilentLog, SpokenLog
+from gpt2zh.spikes import Spikes
 from gpt2zh.stopping import StopSignals
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
@@ -63,6 +63,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     from gpt2zh.loss import LanguageModelLoss
     from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
     from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
+    from gpt2zh.rehearsal import rehearse
     from gpt2zh.run_state import Progress, RunState, read_state
     from gpt2zh.sampling import SamplingSettings, generate
     from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
@@ -137,7 +138,6 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         processes.count,
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
-    n_epochs = math.ceil(n_steps / batches.steps_per_epoch)
 
     made = {"model": shape_of(model.config), "shards": str(data.manifest["settings"])}
     processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
@@ -201,10 +201,18 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         "flags": {name: str(value) for name, value in vars(flags).items()},
         "command": sys.argv,
     }
-    if then is None:
+    if then and not flags.dry_run:
+        processes.first(set_newer_aside, saved, at.step)
+    elif not flags.dry_run:
         processes.first(make_room, flags.output_dir)
+
+    def open_log() -> RunLog:
+        if processes.rank:
+            return SilentLog()
+        return SpokenLog() if flags.dry_run else RunLog(flags.output_dir, writer_dir, at.step, at.n_rows)
+
     with (
-        SilentLog() if processes.rank else RunLog(flags.output_dir, writer_dir, at.step, at.n_rows) as log,
+        open_log() as log,
         StopSignals(processes.others_ended) as stop,
     ):
         announce(log, flags, batches, n_steps, recipe, data)
@@ -220,11 +228,21 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 f"接着训练：{checkpoint}，已完成 {at.step} 步，还有 {max(0, n_steps - at.step)} 步。",
                 f"going on from {checkpoint}: {at.step} steps done, {max(0, n_steps - at.step)} to go.",
             )
+        if flags.dry_run:
+            trial = Trial(loss, optimizer, device, n_ctx)
+            took = rehearse(lambda: trial.step(batches.batch_size, batches.accumulation), device)
+            hours = took.seconds * max(0, n_steps - at.step) / 3600
+            log.line(
+                f"预演：每步 {took.seconds:.3g} 秒，{batches.tokens_per_step / took.seconds:.0f} 词元/秒；内存最多 {(took.peak or 0) / 1e6:.0f} MB；"
+                f"余下 {max(0, n_steps - at.step)} 步约 {hours:.2f} 小时（不含验证与存盘）。没有训练。",
+                f"rehearsal: {took.seconds:.3g} s a step, about {hours:.2f} hours for the run without validation; nothing was trained.",
+            )
+            return
         checkpoints = Checkpoints(saved, flags.save_every.steps, flags.save_every.seconds, flags.keep_last, log.line)
 
         def save_checkpoint() -> None:
             """Have the state between two steps written, while training goes on."""
-            here = replace(at, nats=processes.total(float(nats))[0], n_rows=log.n_rows)
+            here = replace(at, nats=processes.total(float(nats))[0], n_rows=log.n_rows, seconds=budget.so_far())
             state = RunState(
                 here,
                 settings,
@@ -294,8 +312,13 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             waited: float,
         ) -> None:
             """The numbers of the steps up to `step`. Called when the next step is under way, so that no GPU waits for it."""
+            mean = processes.total(float(nats))[0] / max(1, n_tokens)
+            if n_tokens and spikes.is_spike(mean):
+                log.line(
+                    f"注意：第 {step} 步的 loss {mean:.4f} 突然升高。", f"note: the loss of step {step} is a spike."
+                )
             numbers = {
-                "loss": processes.total(float(nats))[0] / max(1, n_tokens),
+                "loss": mean,
                 "lr": lr,
                 "grad_norm": grad_norm.item(),
                 "tokens_per_second": n_tokens / seconds,
@@ -323,24 +346,40 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 )
 
         # ----- 8. the loop ------------------------------------------------------------------------------------------
+        def accumulate(micro_batches: list[tuple[torch.Tensor, torch.Tensor]], n_targets: int) -> torch.Tensor:
+            """The gradients of a step. Returns its nats, which stay on the device until they are reported."""
+            pieces = [
+                piece for inputs, targets in micro_batches for piece in zip(inputs.split(most), targets.split(most))
+            ]
+            step_nats = torch.zeros((), device=device.main)
+            for number, (inputs, targets) in enumerate(pieces, 1):
+                processes.exchange_gradients(number == len(pieces))
+                micro_nats, _ = loss(inputs, targets)
+                # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
+                # the number of processes, because these average their gradients where a sum is meant.
+                scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
+                step_nats += micro_nats.detach().sum()
+            return step_nats
+
+        budget = Budget(flags.max_hours and 3600 * flags.max_hours, n_steps, at.seconds, time.monotonic)
+        planned, spikes = n_steps, Spikes()
+        most = batches.batch_size  # windows at a time; fewer once memory ran out
         log.start_bar(n_steps)
         due = None
         nats, clock = at.nats if processes.rank == 0 else 0.0, time.perf_counter()
-        for epoch in range(at.epoch, n_epochs):
+        while at.closed < n_steps:
+            epoch = at.closed // batches.steps_per_epoch
             loss.train()
-            left = islice(batches.epoch(epoch, at.step - epoch * batches.steps_per_epoch), max(0, n_steps - at.step))
+            left = batches.epoch(epoch, at.step - epoch * batches.steps_per_epoch) if at.step < n_steps else ()
             steps = Prefetch(left, device.tensors)
             for micro_batches in steps:
-                lr = recipe.lr * optim.lr_factor(at.step, recipe.warmup_steps, n_steps, recipe.schedule)
+                warmup = recipe.warmup_steps * n_steps // planned
+                lr = recipe.lr * optim.lr_factor(at.step, warmup, n_steps, recipe.schedule)
                 optim.set_lr(optimizer, lr)
-                n_targets, step_nats = batches.n_targets(at.step), 0.0
-                for number, (inputs, targets) in enumerate(micro_batches, 1):
-                    processes.exchange_gradients(number == len(micro_batches))
-                    micro_nats, _ = loss(inputs, targets)
-                    # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
-                    # the number of processes, because these average their gradients where a sum is meant.
-                    scaler.scale(micro_nats.sum() * processes.count / n_targets).backward()
-                    step_nats += micro_nats.detach().sum()  # stays on the device until it is reported
+                n_targets = batches.n_targets(at.step)
+                while (step_nats := device.within_memory(accumulate, micro_batches, n_targets)) is None:
+                    optimizer.zero_grad(set_to_none=True)
+                    most = fewer_windows(most, processes.count, log)
                 scaler.unscale_(optimizer)
                 grad_norm = optim.clip_gradients(model, flags.max_grad_norm)
                 finite = math.isfinite(grad_norm)
@@ -351,12 +390,14 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 at.step += 1
                 # ----- the step ends here; below is only reporting and saving ---------------------------------------
 
-                log.advance()
+                if flags.max_hours:
+                    n_steps = int(processes.total(0 if processes.rank else budget.steps(at.step))[0])
+                log.advance(n_steps)
                 if finite:
                     nats, at.n_tokens, at.skipped_in_a_row = nats + step_nats, at.n_tokens + n_targets, 0
                 elif not scaler.is_enabled() or scaler.get_scale() < 1:
                     skipped(epoch, step_nats, n_targets, grad_norm)
-                ends_epoch = at.step % batches.steps_per_epoch == 0 or at.step == n_steps
+                ends_epoch = at.step % batches.steps_per_epoch == 0 or at.step >= n_steps
                 if at.step % log_every == 0 or ends_epoch:
                     now = time.perf_counter()
                     if due is not None:
@@ -375,6 +416,8 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                     if asked:
                         leave(stop.number or signal.SIGTERM)
                 clock += time.perf_counter() - pause
+                if at.step >= n_steps:
+                    break
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
             pause = time.perf_counter()
@@ -393,7 +436,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                     sample = generate(model, start, SAMPLE_TOKENS, [0], flags.seed, settings_of_sample)[0]
                 log.text(at.step, "sample", tokenizer.decode(sample))
             save_folder(f"model_epoch{epoch + 1}")
-            at.epoch = at.step // batches.steps_per_epoch
+            at.closed = at.step
             clock += time.perf_counter() - pause
 
         # ----- 9. the end -------------------------------------------------------------------------------------------
@@ -410,6 +453,24 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             chosen = flags.output_dir / "best_model"
             log.line(f"验证 loss 最低的是 {chosen}：{at.best:.4f}", f"lowest validation loss: {at.best:.4f}")
         log.line("续写：", f"write on: python generate.py --model_path {chosen} --prefix TEXT")
+
+
+def fewer_windows(most: int, n_processes: int, log: RunLog) -> int:
+    """Windows at a time, of which `most` do not fit into memory. The windows of a step stay the same.
+
+    Raises:
+        EnvironmentFault: it cannot be fewer, or other processes would have to go along.
+    """
+    if most == 1 or n_processes > 1:
+        raise EnvironmentFault(
+            f"内存不够：{most} 个窗口放不下。请减小 --batch_size（并同倍增大 --gradient_accumulation），或加 --gradient_checkpointing、--optimizer adamw8bit，或减小模型配置里的 n_ctx。",
+            f"out of memory with {most} windows. Lower --batch_size (and raise --gradient_accumulation as much), give --gradient_checkpointing or --optimizer adamw8bit, or lower n_ctx.",
+        )
+    log.line(
+        f"内存不够：{most} 个窗口放不下，此后一次算 {most // 2} 个，每次更新的窗口数不变。",
+        f"out of memory: {most // 2} windows at a time from here on, as many a step as before.",
+    )
+    return most // 2
 
 
 def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer, then: dict[str, object] | None) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 # Threads that wait for each other on a CPU spin for microseconds, then sleep: GNU OpenMP's default of spinning on makes a
 # step 3 to 12 times slower beside any other busy program, sleeping at once costs 4 % alone (docs/log.md).
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from gpt2zh.errors import UserError, bilingual
+from gpt2zh import memory
+from gpt2zh.errors import UserError, bilingual, is_out_of_memory
 
+Answer = TypeVar("Answer")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SPARE = 0.05  # of a GPU's memory, for what comes beside training steps
 M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2  # <malloc.h>
@@ -58,12 +61,28 @@ class Device:
 
     def fits(self, work: Callable[[], None]) -> bool:
         """Whether the GPUs have memory enough for `work`, and SPARE left."""
-        torch.cuda.empty_cache()
+        self.free_memory()
         try:
             work()
         except torch.OutOfMemoryError:
             return False
         return all(free >= SPARE * total for free, total in map(torch.cuda.mem_get_info, self.gpus))
+
+    def wait(self) -> None:
+        """Until all that was asked of the GPUs is done."""
+        for gpu in self.gpus:
+            torch.cuda.synchronize(gpu)
+
+    def peak_memory(self) -> int | None:
+        """Bytes at the peak so far: of the fullest GPU; of the process, where there is none and the system tells."""
+        if self.gpus:
+            return max(map(torch.cuda.max_memory_allocated, self.gpus))
+        return memory.peak()
+
+    def free_memory(self) -> None:
+        """Give back what torch keeps of the GPUs' memory for later."""
+        if self.gpus:
+            torch.cuda.empty_cache()
 
     def random_states(self) -> list[torch.Tensor]:
         """The states of the generators that a run draws from: the CPU's, then each GPU's; uint8."""
@@ -74,6 +93,16 @@ class Device:
         torch.set_rng_state(states[0])
         for gpu, state in zip(self.gpus, states[1:], strict=True):
             torch.cuda.set_rng_state(state, gpu)
+
+    def within_memory(self, work: Callable[..., Answer], *arguments: object) -> Answer | None:
+        """What `work` gives; None where memory ran out, on a GPU or the CPU."""
+        try:
+            return work(*arguments)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        self.free_memory()
+        return None
 
     @property
     def fast_bf16(self) -> bool:

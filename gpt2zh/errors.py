@@ -92,7 +92,19 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         )
         wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
         return text, UserError.exit_code if wrong_path else EnvironmentFault.exit_code
+    if is_out_of_memory(error):
+        text = bilingual(
+            "内存不够。请关掉别的程序，或减小 --batch_size、模型，训练时可加 --gradient_checkpointing、--optimizer adamw8bit。",
+            "out of memory. Close other programs, lower --batch_size or the model's size; for training, --gradient_checkpointing and --optimizer adamw8bit save some.",
+        )
+        return text, EnvironmentFault.exit_code
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, a GPU's or a CPU's under torch, which is not loaded here."""
+    kinds = ("MemoryError", "OutOfMemoryError")
+    return type(error).__name__ in kinds or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def complain(message: str) -> None:

@@ -287,6 +287,20 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         kind=interval,
         shown_default="15m",
     )
+    flags.add(
+        "--max_hours",
+        None,
+        "最多训练几小时：学习率按这段时间排定，到时干净地结束；步数不超过 --epochs、--max_steps",
+        "hours that the run may take: the schedule is fitted to them, and it ends cleanly; not more steps than --epochs or --max_steps say",
+        kind=float,
+        allowed=POSITIVE,
+        shown_default="不限 / as long as it takes",
+    )
+    flags.switch(
+        "--dry_run",
+        "只预演：打印参数量、词元、步数、内存、实测的总时间，不训练",
+        "a rehearsal: print parameters, tokens, steps, memory and the measured time to the end, and train nothing",
+    )
     flags.add("--keep_last", 2, "保留最新的几个检查点", "checkpoints to keep, the newest", allowed=POSITIVE)
     flags.group("日志", "logs")
     flags.add(

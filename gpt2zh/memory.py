@@ -29,6 +29,13 @@ def growth(work: Callable[[], None]) -> int | None:
     return None if before is None else 1024 * (number(status, "VmHWM:") - before)
 
 
+def peak() -> int | None:
+    """Bytes of the process at its peak; None where the system does not tell."""
+    with contextlib.suppress(OSError, KeyError):
+        return 1024 * number(Path("/proc/self/status"), "VmHWM:")
+    return None
+
+
 def available(root: Path = ROOT) -> int | None:
     """Bytes that may still be taken without swapping: the machine's, or less where a container has a limit."""
     try:

@@ -51,6 +51,14 @@ class Trial:
         set_lr(self.optimizer, 0.0)
         self.optimizer.step()
 
+    def step(self, n_windows: int, n_micro_batches: int) -> None:
+        """All of an optimiser step."""
+        for _ in range(n_micro_batches):
+            self.micro_batch(n_windows)
+        set_lr(self.optimizer, 0.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
     def clear(self) -> None:
         """Forget gradients and moments."""
         forget(self.optimizer)

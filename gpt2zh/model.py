@@ -14,7 +14,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from gpt2zh.errors import UserError, UserErrors
+from gpt2zh.errors import UserError, UserErrors, is_out_of_memory
 from gpt2zh.files import read_json_object, require_model_folder
 from gpt2zh.folders import require_undamaged
 
@@ -81,7 +81,9 @@ def new_model(config: GPT2Config, vocab_size: int, ids: ControlIds) -> GPT2LMHea
     config.vocab_size = vocab_size
     try:
         model = GPT2LMHeadModel(config)
-    except Exception as error:  # an unknown activation, more weights than memory …
+    except Exception as error:  # an unknown activation …
+        if is_out_of_memory(error):
+            raise
         raise unusable("--model_config", error) from None
     record_ids(model, ids)
     return with_fused_gelu(model)

@@ -27,17 +27,19 @@ class Progress:
 
     Args:
         step: optimiser steps done, those that were skipped among them.
-        epoch: the one under way, from 0; its validation and its folder are still to come.
+        closed: the step at which an epoch, or the run, was last brought to its end: validated and written.
         nats, n_tokens: loss and targets since the last report; `n_rows`: reports so far.
+        seconds: spent on the run.
         best: lowest validation loss, nats a token.
         skipped: steps whose gradients were not finite; `skipped_in_a_row`: of these, the last ones.
     """
 
     step: int = 0
-    epoch: int = 0
+    closed: int = 0
     nats: float = 0.0
     n_tokens: int = 0
     n_rows: int = 0
+    seconds: float = 0.0
     best: float = math.inf
     skipped: int = 0
     skipped_in_a_row: int = 0

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from gpt2zh.errors import bilingual
+from gpt2zh.errors import bilingual, say
 from gpt2zh.files import write_text
 
 
@@ -81,8 +81,9 @@ class RunLog:
             total=n_steps, initial=self.first_step, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05
         )
 
-    def advance(self) -> None:
-        """One optimiser step is done."""
+    def advance(self, n_steps: int) -> None:
+        """One optimiser step is done, of `n_steps`."""
+        self.bar.total = n_steps
         self.bar.update()
 
     def report(self, step: int, values: dict[str, float]) -> None:
@@ -126,7 +127,7 @@ class SilentLog(RunLog):
     def start_bar(self, n_steps: int) -> None:
         pass
 
-    def advance(self) -> None:
+    def advance(self, n_steps: int) -> None:
         pass
 
     def report(self, step: int, values: dict[str, float]) -> None:
@@ -134,3 +135,10 @@ class SilentLog(RunLog):
 
     def text(self, step: int, name: str, text: str) -> None:
         pass
+
+
+class SpokenLog(SilentLog):
+    """The log of a run that is only rehearsed: what it says goes to the console, and nothing is written."""
+
+    def line(self, zh: str, en: str) -> None:
+        say(zh, en)

@@ -15,7 +15,7 @@ ANCESTOR = {
     "make_vocab_flags": "raw_data_path vocab_file vocab_size",
 }
 OURS = {
-    "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last",
+    "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last max_hours dry_run",
     "generate_flags": "seed precision",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
     "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",

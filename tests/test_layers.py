@@ -12,7 +12,7 @@ from conftest import ROOT
 LAYERS = {
     0: {"errors", "files", "folders", "workers", "memory"},
     1: {
-        "flags", "command_line", "runlog", "recipe", "prefetch", "lifeline", "lock", "resume", "stopping",
+        "flags", "command_line", "runlog", "recipe", "prefetch", "lifeline", "lock", "resume", "spikes", "stopping",
         "encodings", "json_stream", "corpus", "hub", "corpus_writer",
         "cleaning", "cleaning_advertising", "cleaning_markup", "cleaning_layout", "cleaning_edits", "chapters", "duplicates",
         "preparation", "preparation_report",
@@ -20,7 +20,7 @@ LAYERS = {
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
     2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches"},
-    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "checkpoint", "run_state", "sampling", "evaluation"},
+    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "rehearsal", "checkpoint", "run_state", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("folders", "files"), ("folders", "errors"), ("workers", "errors"), ("flags", "command_line"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
@@ -40,7 +40,7 @@ SIBLINGS = {
     ("shard_conversion", "token_files"),
     ("forward", "attention"), ("loss", "forward"), ("throughput", "device"), ("evaluation", "device"),
     ("processes", "device"), ("processes", "lifeline"),
-    ("checkpoint", "run_state"),
+    ("checkpoint", "run_state"), ("rehearsal", "device"),
     ("microbatch", "device"), ("microbatch", "optim"),
 }  # fmt: skip
 LIBRARY = sorted([*(ROOT / "gpt2zh").glob("*.py"), *(ROOT / "tokenizations").glob("*.py")])

@@ -61,6 +61,14 @@ def test_any_checkpoint_leads_to_the_same_end(train: Train, optimizer: str, prec
         assert without_times(again) == without_times(rows), step
 
 
+def test_a_compiled_run_goes_on_compiled_to_the_same_end(train: Train) -> None:
+    flags = [*RUN, "--epochs", 1, "--precision", "bf16", "--compile", "on"]
+    train(*flags, "--save_every", 5, "--keep_last", 9, output="whole")
+    restart(Path("whole"), 5, Path("other"))
+    train(*flags, "--resume", output="other")
+    assert same_weights(Path("whole/final_model"), Path("other/final_model"))
+
+
 def test_a_checkpoint_is_a_model_folder_without_pickles(train: Train) -> None:
     train(*RUN, "--save_every", 4)
     folder = sorted(Path("model/checkpoints").iterdir())[-1]

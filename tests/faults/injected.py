@@ -68,3 +68,12 @@ def retry_soon() -> None:
     from gpt2zh import checkpoint
 
     checkpoint.RETRY = 0.5
+
+
+def little_memory(megabytes: int) -> None:
+    """The process may not grow by more than this."""
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + megabytes * 2**20, resource.RLIM_INFINITY))

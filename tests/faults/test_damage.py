@@ -75,10 +75,11 @@ def test_where_all_checkpoints_are_damaged_nothing_is_thrown_away(alone: Place, 
 
 
 def test_a_checkpoint_that_is_asked_for_by_name_is_taken_or_refused_never_replaced(alone: Place, hurt: Place) -> None:
-    _, before = stopped(alone, hurt)
+    newest, before = stopped(alone, hurt)
     run = hurt.run("--resume", before)
     assert run.code == 0 and f"going on from {before}" in run.text
     require_same_end(alone, hurt)
+    assert [path.name.startswith("unused_") for path in sorted(newest.parent.iterdir())].count(True) == 1
     _, before = stopped(alone, hurt)
     flip_a_bit(before / "model.safetensors")
     run = hurt.run("--resume", before)

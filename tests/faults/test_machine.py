@@ -1,6 +1,8 @@
 """The machine in the way: a full disk, permissions, a second run, bad numbers, a clock that jumps."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -8,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Place, require_same_end
+from conftest import Place, metrics_of, require_same_end, without_times
+
+from gpt2zh.lock import only_owner
 
 
 @pytest.fixture
@@ -103,6 +107,14 @@ def test_the_lock_of_a_killed_run_is_not_in_the_way(alone: Place, hurt: Place) -
     require_same_end(alone, hurt)
 
 
+def test_a_second_build_in_the_same_shard_folder_is_refused(alone: Place, hurt: Place) -> None:
+    with only_owner(hurt.folder / "data" / "tokenized"):
+        run = hurt.run()
+        assert run.code == 3 and "tokenized" in run.text and f"pid {os.getpid()}" in run.text, run.text
+    assert hurt.run().code == 0
+    require_same_end(alone, hurt)
+
+
 # ----- numbers -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,3 +178,62 @@ def wait_until(holds: object, seconds: float = 120) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# ----- memory and time -------------------------------------------------------------------------------------------------------
+
+LARGE = [
+    "--model_config",
+    "large.json",
+    "--stride",
+    8,
+    "--gradient_accumulation",
+    1,
+    "--batch_size",
+    256,
+    "--save_every",
+    0,
+]
+LARGE += ["--optimizer", "adamw", "--epochs", 1]
+
+
+def large(place: Place) -> Place:
+    """A model whose steps want some hundred MB."""
+    config = {"n_ctx": 64, "n_embd": 256, "n_head": 4, "n_layer": 4, "vocab_size": 956}
+    config |= {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+    (place.folder / "large.json").write_text(json.dumps(config), encoding="utf-8")
+    return place
+
+
+def test_where_memory_runs_out_micro_batches_are_halved_and_steps_stay_the_same(hurt: Place) -> None:
+    large(hurt)
+    assert hurt.run(*LARGE, "--output_dir", "enough").code == 0
+    run = hurt.run(*LARGE, "--output_dir", "little", faults=[["little_memory", 700]])
+    assert run.code == 0, run.text
+    assert "128 windows at a time from here on" in run.text
+    one, other = (without_times(metrics_of(hurt.folder / name)) for name in ("enough", "little"))
+    assert len(one) == len(other)
+    for first, second in zip(one, other):
+        assert second == pytest.approx(first, rel=1e-4)
+
+
+def test_where_not_even_one_window_fits_the_run_ends_with_3_and_says_what_to_try(hurt: Place) -> None:
+    run = large(hurt).run(*LARGE, faults=[["little_memory", 90]])
+    assert run.code == 3 and "--gradient_checkpointing" in run.text and "Traceback" not in run.text, run.text
+
+
+def test_a_run_with_max_hours_ends_in_time_with_a_learning_rate_near_0(hurt: Place) -> None:
+    started = time.monotonic()
+    run = hurt.run("--epochs", 1000, "--max_hours", 12 / 3600, "--save_every", 0)
+    assert run.code == 0, run.text
+    assert time.monotonic() - started < 30
+    rows = [row for row in metrics_of(hurt.folder / "model") if "train/lr" in row]
+    assert rows[-1]["train/lr"] < 0.2 * max(row["train/lr"] for row in rows)
+    assert 10 < rows[-1]["step"] < 9000 and (hurt.folder / "model" / "final_model" / "SHA256SUMS").exists()
+
+
+def test_a_rehearsal_tells_time_and_memory_and_trains_nothing(hurt: Place) -> None:
+    run = hurt.run("--dry_run")
+    assert run.code == 0 and "27 steps" in run.text and "nothing was trained" in run.text
+    assert re.search(r"内存最多 [1-9]\d* MB", run.text) and re.search(r"[1-9]\d* 词元/秒", run.text)
+    assert not (hurt.folder / "model").exists() and not (hurt.folder / "logs").exists()
