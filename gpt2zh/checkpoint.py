@@ -187,7 +187,7 @@ def find_checkpoint(root: Path, wanted: str) -> Path | None:
     """
     damaged = []
     for folder in [Path(wanted)] if wanted else in_order(root)[::-1]:
-        wrong = faults(folder, nothing_else=True)
+        wrong = faults(folder)
         if not wrong:
             for zh, en in damaged:
                 say(f"{zh}改用前一个。", f"{en} Taking the one before.")

@@ -79,47 +79,53 @@ def clear_leftovers(parent: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def faults(folder: Path, nothing_else: bool = False) -> list[tuple[str, str]]:
-    """What is wrong with a sealed folder, in both languages; nothing where it is whole.
-
-    Args:
-        nothing_else: a file that the seal does not name is a fault too.
-    """
+def faults(folder: Path) -> list[tuple[str, str]]:
+    """What is wrong with a sealed folder, in both languages; nothing where it holds what was written, and nothing else."""
     try:
-        seal = (folder / SEAL).read_text(encoding="utf-8")
-        wanted = dict(reversed(line.split("  ", 1)) for line in seal.splitlines())
+        wanted = sealed(folder)
     except (OSError, ValueError):
         return [(f"缺 {SEAL}，或读不出来", f"{SEAL} is missing or unreadable")]
-    found = []
-    if nothing_else:
-        names = sorted(path.name for path in folder.iterdir() if path.name not in (SEAL, *wanted))
-        found += [(f"{SEAL} 里没有 {name}", f"{name} is not in {SEAL}") for name in names]
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (SEAL, *wanted))
+    found = [(f"{SEAL} 里没有 {name}", f"{name} is not in {SEAL}") for name in names]
     for name, digest in wanted.items():
-        path = folder / Path(name).name
-        if not path.is_file():
+        if not (folder / name).is_file():
             found.append((f"缺 {SEAL} 里的 {name}", f"{name}, which is in {SEAL}, is missing"))
-            continue
-        try:
-            actual = sha256(path)
-        except OSError as error:
-            actual = str(error.strerror)
-        if actual != digest:
-            found.append(
-                (
-                    f"{name} 的 SHA-256 是 {actual[:12]}，{SEAL} 里是 {digest[:12]}",
-                    f"SHA-256 of {name} is {actual[:12]}, {SEAL} has {digest[:12]}",
-                )
-            )
+        elif changed := change(folder / name, digest):
+            found.append(changed)
     return found
 
 
-def require_undamaged(folder: Path) -> None:
-    """Raise UserError where `folder` is sealed and something in it is not as it was written. Folders without a seal pass."""
-    if (folder / SEAL).exists() and (wrong := faults(folder)):
-        zh, en = (("；".join(texts)) for texts in zip(*wrong))
+def sealed(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a folder's seal names. Raises OSError or ValueError where it cannot be read."""
+    lines = (folder / SEAL).read_text(encoding="utf-8").splitlines()
+    return {Path(name).name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def change(path: Path, digest: str) -> tuple[str, str] | None:
+    """How a file's SHA-256 differs from `digest`, in both languages."""
+    try:
+        actual = sha256(path)
+    except OSError as error:
+        actual = str(error.strerror)
+    if actual == digest:
+        return None
+    return (
+        f"{path.name} 的 SHA-256 是 {actual[:12]}，{SEAL} 里是 {digest[:12]}",
+        f"SHA-256 of {path.name} is {actual[:12]}, {SEAL} has {digest[:12]}",
+    )
+
+
+def require_unchanged(path: Path) -> None:
+    """Raise UserError where a file of a sealed folder is not as it was written. Files that no seal names pass."""
+    try:
+        digest = sealed(path.parent).get(path.name)
+    except (OSError, ValueError):
+        digest = None
+    if digest and path.exists() and (changed := change(path, digest)):
+        zh, en = changed
         raise UserError(
-            f"{folder} 已损坏：{zh}。请换一份完好的；若是你自己改的，删去 {folder / SEAL} 即可。",
-            f"{folder} is damaged: {en}. Take a sound copy; if you made the change yourself, delete {folder / SEAL}.",
+            f"{path.parent} 已损坏：{zh}。请换一份完好的；若是你自己改的，删去 {path.parent / SEAL} 即可。",
+            f"{path.parent} is damaged: {en}. Take a sound copy; if you made the change yourself, delete {path.parent / SEAL}.",
         )
 
 

@@ -14,9 +14,9 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from gpt2zh.errors import UserError, UserErrors, is_out_of_memory
-from gpt2zh.files import read_json_object, require_model_folder
-from gpt2zh.folders import require_undamaged
+from gpt2zh.errors import UserError, UserErrors
+from gpt2zh.files import WEIGHTS, read_json_object, require_model_folder
+from gpt2zh.folders import require_unchanged
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -81,9 +81,7 @@ def new_model(config: GPT2Config, vocab_size: int, ids: ControlIds) -> GPT2LMHea
     config.vocab_size = vocab_size
     try:
         model = GPT2LMHeadModel(config)
-    except Exception as error:  # an unknown activation …
-        if is_out_of_memory(error):
-            raise
+    except Exception as error:  # an unknown activation, more weights than memory …
         raise unusable("--model_config", error) from None
     record_ids(model, ids)
     return with_fused_gelu(model)
@@ -96,7 +94,8 @@ def load_model(folder: Path, vocab_size: int) -> GPT2LMHeadModel:
         UserError: another vocabulary size, weights that cannot be read, or that are not those of config.json.
     """
     require_model_folder(folder)
-    require_undamaged(folder)
+    for name in WEIGHTS:
+        require_unchanged(folder / name)
     config = read_config(folder / "config.json")
     if config.vocab_size != vocab_size:
         raise UserError(

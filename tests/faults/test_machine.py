@@ -194,12 +194,12 @@ LARGE = [
     "--save_every",
     0,
 ]
-LARGE += ["--optimizer", "adamw", "--epochs", 1]
+LARGE += ["--optimizer", "adamw", "--max_steps", 1]
 
 
-def large(place: Place) -> Place:
+def large(place: Place, **shape: int) -> Place:
     """A model whose steps want some hundred MB."""
-    config = {"n_ctx": 64, "n_embd": 256, "n_head": 4, "n_layer": 4, "vocab_size": 956}
+    config = {"n_ctx": 64, "n_embd": 256, "n_head": 4, "n_layer": 4, "vocab_size": 956, **shape}
     config |= {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
     (place.folder / "large.json").write_text(json.dumps(config), encoding="utf-8")
     return place
@@ -218,7 +218,7 @@ def test_where_memory_runs_out_micro_batches_are_halved_and_steps_stay_the_same(
 
 
 def test_where_not_even_one_window_fits_the_run_ends_with_3_and_says_what_to_try(hurt: Place) -> None:
-    run = large(hurt).run(*LARGE, faults=[["little_memory", 90]])
+    run = large(hurt, n_embd=1024, n_layer=2).run(*LARGE, faults=[["little_memory", 400]])
     assert run.code == 3 and "--gradient_checkpointing" in run.text and "Traceback" not in run.text, run.text
 
 
