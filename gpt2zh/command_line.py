@@ -127,24 +127,22 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def number_or_auto(text: str) -> float | None:
-    """A number; `auto` is None, as if the flag was not given."""
-    try:
-        return None if text == "auto" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            bilingual(f"{text!r} 不是数，也不是 auto", f"{text!r} is neither a number nor auto")
-        ) from None
+def or_auto(kind: type[int] | type[float], zh: str, en: str) -> Callable[[str], float | None]:
+    """A reader of numbers; `auto` is None, as if the flag was not given."""
+
+    def read(text: str) -> float | None:
+        try:
+            return None if text == "auto" else kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                bilingual(f"{text!r} 不是{zh}，也不是 auto", f"{text!r} is neither {en} nor auto")
+            ) from None
+
+    return read
 
 
-def whole_or_auto(text: str) -> int | None:
-    """A whole number; `auto` is None."""
-    try:
-        return None if text == "auto" else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            bilingual(f"{text!r} 不是整数，也不是 auto", f"{text!r} is neither a whole number nor auto")
-        ) from None
+number_or_auto = or_auto(float, "数", "a number")
+whole_or_auto = or_auto(int, "整数", "a whole number")
 
 
 @dataclass(frozen=True)
