@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gpt2zh.errors import EnvironmentFault
+from gpt2zh.errors import EnvironmentFault, say
 from gpt2zh.files import require_writable, write_text
 
 LOCK, OWNER = ".lock", ".owner.json"
@@ -37,6 +37,11 @@ def only_owner(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise taken(folder) from None
+    except NotImplementedError:  # some network file systems
+        say(
+            f"注意：{folder} 所在的文件系统没有锁，请自己确保只有一个进程在写。",
+            f"note: the file system of {folder} has no locks; see to it that one process alone writes there.",
+        )
     try:
         since = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

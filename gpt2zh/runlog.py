@@ -11,6 +11,7 @@ In: lines, numbers by name, texts. Out: these files. Loss is mean nats a token; 
 import json
 import math
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,29 @@ from tqdm import tqdm
 
 from gpt2zh.errors import bilingual, say
 from gpt2zh.files import write_text
+
+
+class PatientFile:
+    """A file to which lines are appended. What a full disk refuses is kept, and written with a later line."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("ab", buffering=0)
+        self.pending = b""
+
+    def write(self, line: str) -> bool:
+        """Append `line`, and what waits. Returns whether all is written."""
+        self.pending += line.encode()
+        try:
+            while self.pending:
+                self.pending = self.pending[self.file.write(self.pending) :]
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the file; what still waits is lost."""
+        self.write("")
+        self.file.close()
 
 
 class RunLog:
@@ -35,7 +59,8 @@ class RunLog:
             folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         self.path = logs_dir / f"{output_dir.resolve().name}-{stamp}.log"
-        self.log = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
+        self.log = PatientFile(self.path)
+        self.refused = False
         metrics = output_dir / "metrics.jsonl"
         rows = (
             metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -44,7 +69,7 @@ class RunLog:
         )
         write_text(metrics, "".join(rows[:n_rows]))
         self.n_rows = n_rows
-        self.metrics = metrics.open("a", encoding="utf-8", newline="\n", buffering=1)
+        self.metrics = PatientFile(metrics)
         from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
 
         self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}", purge_step=step + 1 if step else None)
@@ -61,12 +86,18 @@ class RunLog:
             self.bar.close()
         if error is not None:
             self._note(f"ended by {type(error).__name__}: {error}")
-        self.writer.close()
+        if self._draws():
+            with suppress(OSError):
+                self.writer.close()
         self.metrics.close()
         self.log.close()
 
     def _note(self, text: str) -> None:
         self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def _draws(self) -> bool:
+        """Whether tensorboardX still writes: its thread ends at the first refusal of the disk, and who adds more then waits for ever."""
+        return self.writer.file_writer.event_writer._worker.is_alive()
 
     def line(self, zh: str, en: str) -> None:
         """A line for people, in both languages, above the progress bar."""
@@ -89,10 +120,19 @@ class RunLog:
     def report(self, step: int, values: dict[str, float]) -> None:
         """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`. What is no number is null."""
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
+        written = self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
         self.n_rows += 1
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        if self._draws():
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+        else:
+            written = False
+        if not written and not self.refused:
+            self.refused = True
+            self.line(
+                "注意：磁盘不让写 metrics.jsonl 或 TensorBoard 文件，训练继续；metrics.jsonl 的各行等有空间时再写。请检查磁盘空间。",
+                "note: the disk refuses metrics.jsonl or TensorBoard's file; training goes on, and the rows are written when there is room. Check its space.",
+            )
         shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in values.items()}
         if not self.bar.disable:
             self.bar.set_postfix(shown, refresh=False)
@@ -107,7 +147,8 @@ class RunLog:
     def text(self, step: int, name: str, text: str) -> None:
         """A sample text, to the log and to TensorBoard."""
         self._note(f"step {step} {name}:\n{text}")
-        self.writer.add_text(name, text.replace("\n", "\n\n"), step)
+        if self._draws():
+            self.writer.add_text(name, text.replace("\n", "\n\n"), step)
 
 
 class SilentLog(RunLog):

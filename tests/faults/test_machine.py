@@ -15,6 +15,15 @@ from conftest import Place, metrics_of, require_same_end, without_times
 from gpt2zh.lock import only_owner
 
 
+def fill(filler: Path) -> None:
+    """Take all the room there is on a disk."""
+    handle = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError, match="No space"):
+        while True:
+            os.write(handle, bytes(4096))
+    os.close(handle)
+
+
 @pytest.fixture
 def small_disk(hurt: Place) -> Iterator[Path]:
     """A disk of 4 MB of its own at model/; needs the right to mount."""
@@ -34,11 +43,7 @@ def test_on_a_full_disk_training_goes_on_the_old_checkpoint_stays_and_saving_is_
     wait_until(lambda: len(list(small_disk.glob("checkpoints/step_*/SHA256SUMS"))) == 2)
     old = {path: path.read_bytes() for path in small_disk.glob("checkpoints/step_*/*")}
     filler = small_disk / "filler"
-    handle = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    with pytest.raises(OSError, match="No space"):
-        while True:
-            os.write(handle, bytes(4096))
-    os.close(handle)
+    fill(filler)
     wait_until(lambda: "could not be written" in run.text)
     n_steps = run.text.count("\nstep ")
     wait_until(lambda: run.text.count("\nstep ") > n_steps)  # it trains on
@@ -48,6 +53,24 @@ def test_on_a_full_disk_training_goes_on_the_old_checkpoint_stays_and_saving_is_
     assert run.wait() == 0, run.text
     assert "Traceback" not in run.text
     require_same_end(alone, hurt)
+
+
+def test_a_full_disk_under_the_logs_ends_nothing(alone: Place, hurt: Place, small_disk: Path) -> None:
+    """TensorBoard's file and the reports find no room from step 2 on; there is some again before the end."""
+    checkpoints = hurt.folder / "checkpoints"
+    checkpoints.mkdir()
+    (small_disk / "checkpoints").symlink_to(checkpoints)
+    run = hurt.start("--writer_dir", "model/events", "--log_step", 1, faults=[["slow_steps", 0.3]])
+    wait_until(lambda: "\nstep 2/" in run.text)
+    fill(small_disk / "filler")
+    wait_until(lambda: "the disk refuses metrics.jsonl" in run.text)
+    n_steps = run.text.count("\nstep ")
+    wait_until(lambda: run.text.count("\nstep ") > n_steps + 1)
+    (small_disk / "filler").unlink()
+    assert run.wait() == 0, run.text
+    rows = metrics_of(small_disk)
+    assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 28))
+    assert without_times(rows)[-1] == without_times(metrics_of(alone.folder / "model"))[-1]
 
 
 def test_a_disk_that_is_full_at_the_end_ends_with_3_and_the_run_can_be_finished(
