@@ -241,7 +241,7 @@ def test_where_memory_runs_out_micro_batches_are_halved_and_steps_stay_the_same(
 
 
 def test_where_not_even_one_window_fits_the_run_ends_with_3_and_says_what_to_try(hurt: Place) -> None:
-    run = large(hurt, n_embd=1024, n_layer=2).run(*LARGE, faults=[["little_memory", 400]])
+    run = large(hurt, n_embd=1024, n_layer=2).run(*LARGE, "--batch_size", 4, faults=[["little_memory", 400]])
     assert run.code == 3 and "--gradient_checkpointing" in run.text and "Traceback" not in run.text, run.text
 
 
