@@ -57,4 +57,4 @@ lint: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf model_demo data/tokenized_demo runs/demo cache/vocab_demo.txt
+	rm -rf model_demo data/tokenized_demo runs/demo cache/vocab_demo.txt faults_demo

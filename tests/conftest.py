@@ -203,7 +203,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        return self.printed.read_text(encoding="utf-8", errors="replace")
+        return self.printed.read_text(encoding="utf-8", errors="replace") if self.printed.exists() else ""
 
 
 class Place:
