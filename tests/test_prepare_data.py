@@ -268,7 +268,7 @@ def test_a_full_disk_leaves_the_old_corpus(tmp_path: Path, book: list[str]) -> N
     _write(tmp_path / "a.json", json.dumps(book))
     _write(tmp_path / "out.json", '["旧的"]')
     done = run(tmp_path, "a.json", "--output", "out.json", limit=100_000)
-    assert done.returncode == 2 and "磁盘" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 3 and "磁盘" in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "out.json").read_text(encoding="utf-8") == '["旧的"]'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "out.json"]
 
