@@ -24,7 +24,7 @@ from gpt2zh.folders import clear_leftovers
 from gpt2zh.lock import only_owner
 from gpt2zh.prefetch import Prefetch
 from gpt2zh.processes import Alone, joined
-from gpt2zh.recipe import Budget, Recipe, Wishes, choose_recipe
+from gpt2zh.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
 from gpt2zh.resume import command_to_continue, compare, set_aside, set_newer_aside
 from gpt2zh.runlog import RunLog, SilentLog, SpokenLog
 from gpt2zh.spikes import Spikes
@@ -373,7 +373,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             left = batches.epoch(epoch, at.step - epoch * batches.steps_per_epoch) if at.step < n_steps else ()
             steps = Prefetch(left, device.tensors)
             for micro_batches in steps:
-                warmup = recipe.warmup_steps * n_steps // planned
+                warmup = recipe.warmup_steps
+                if n_steps < planned and flags.warmup_steps is None:  # --max_hours made the run shorter
+                    warmup = min(warmup, math.ceil(WARMUP_SHARE * n_steps))
                 lr = recipe.lr * optim.lr_factor(at.step, warmup, n_steps, recipe.schedule)
                 optim.set_lr(optimizer, lr)
                 n_targets = batches.n_targets(at.step)
