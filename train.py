@@ -25,7 +25,7 @@ from gpt2zh.lock import only_owner
 from gpt2zh.prefetch import Prefetch
 from gpt2zh.processes import Alone, joined
 from gpt2zh.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
-from gpt2zh.resume import command_to_continue, compare, set_aside, set_newer_aside
+from gpt2zh.resume import command_to_continue, compare, set_aside
 from gpt2zh.runlog import RunLog, SilentLog, SpokenLog
 from gpt2zh.spikes import Spikes
 from gpt2zh.stopping import StopSignals
@@ -58,7 +58,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
     from gpt2zh import device as devices
     from gpt2zh import optim
-    from gpt2zh.checkpoint import Checkpoints, find_checkpoint, save_model
+    from gpt2zh.checkpoint import Checkpoints, find_checkpoint, save_model, set_newer_aside
     from gpt2zh.evaluation import evaluate
     from gpt2zh.loss import LanguageModelLoss
     from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
@@ -327,6 +327,13 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             }
             log.report(step, {f"train/{name}": value for name, value in numbers.items()})
 
+        def report_due() -> None:
+            """Report what waits, if anything does."""
+            nonlocal due
+            if due is not None:
+                report(*due)
+                due = None
+
         def skipped(epoch: int, nats: torch.Tensor, n_targets: int, grad_norm: torch.Tensor) -> None:
             """Say which step was left out; end a run that makes no more."""
             at.skipped += 1
@@ -362,7 +369,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             return step_nats
 
         budget = Budget(flags.max_hours and 3600 * flags.max_hours, n_steps, at.seconds, time.monotonic)
-        planned, spikes = n_steps, Spikes()
+        spikes = Spikes()
         most = batches.batch_size  # windows at a time; fewer once memory ran out
         log.start_bar(n_steps)
         due = None
@@ -374,7 +381,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             steps = Prefetch(left, device.tensors)
             for micro_batches in steps:
                 warmup = recipe.warmup_steps
-                if n_steps < planned and flags.warmup_steps is None:  # --max_hours made the run shorter
+                if n_steps < budget.most and flags.warmup_steps is None:  # --max_hours made the run shorter
                     warmup = min(warmup, math.ceil(WARMUP_SHARE * n_steps))
                 lr = recipe.lr * optim.lr_factor(at.step, warmup, n_steps, recipe.schedule)
                 optim.set_lr(optimizer, lr)
@@ -402,8 +409,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 ends_epoch = at.step % batches.steps_per_epoch == 0 or at.step >= n_steps
                 if at.step % log_every == 0 or ends_epoch:
                     now = time.perf_counter()
-                    if due is not None:
-                        report(*due)
+                    report_due()
                     due = at.step, lr, nats, at.n_tokens, grad_norm, now - clock, steps.take_waited()
                     nats, at.n_tokens, clock = 0.0, 0, now
                 pause = time.perf_counter()
@@ -411,9 +417,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                     validate(epoch)
                 asked, save_now = processes.total(stop.number, not processes.rank and checkpoints.due(at.step))
                 if asked or (save_now and not at.skipped_in_a_row):
-                    if due is not None:
-                        report(*due)
-                        due = None
+                    report_due()
                     save_checkpoint()
                     if asked:
                         leave(stop.number or signal.SIGTERM)
@@ -423,9 +427,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
             # ----- after each epoch: validate, sample, save ---------------------------------------------------------
             pause = time.perf_counter()
-            if due is not None:
-                report(*due)
-                due = None
+            report_due()
             record.update(epoch=epoch + 1, step=at.step)
             validate(epoch)
             if not flags.shard_model:  # in parts, a model would have to be put together anew for every token

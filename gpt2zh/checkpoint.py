@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -46,10 +48,16 @@ def save_model(
     tokenizer: FolderWriter,
     record: dict[str, object],
     weights: dict[str, torch.Tensor] | None = None,
+    state: RunState | None = None,
 ) -> None:
-    """Write a model folder in place of `folder`. `record` goes into training.json; `weights`, if given, replace the model's."""
+    """Write a model folder, with `state` a checkpoint, in place of `folder`. `record` goes into training.json; `weights`, if given, replace the model's."""
     with disk_faults(folder), new_folder(folder) as beside:
-        write_model(beside, model, tokenizer, record, weights)
+        # save_pretrained empties what it is given
+        model.save_pretrained(beside, state_dict=None if weights is None else dict(weights))
+        tokenizer.save(beside, model.config.n_positions)
+        write_text(beside / "training.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        if state is not None:
+            write_state(beside, state)
         seal(beside)
 
 
@@ -60,20 +68,6 @@ def disk_faults(folder: Path) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(folder)) from error
-
-
-def write_model(
-    folder: Path,
-    model: GPT2LMHeadModel,
-    tokenizer: FolderWriter,
-    record: dict[str, object],
-    weights: dict[str, torch.Tensor] | None,
-) -> None:
-    """Write a model's files into `folder`."""
-    # save_pretrained empties what it is given
-    model.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
-    tokenizer.save(folder, model.config.n_positions)
-    write_text(folder / "training.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 # ----- the checkpoints of a run ---------------------------------------------------------------------------------------
@@ -122,15 +116,11 @@ class Checkpoints:
         """Copy all that is to be written, and have it written. Waits for the one before."""
         self.wait()
         weights = copied(weights if weights is not None else dict(model.named_parameters()))
-        state = replace(
-            state,
-            progress=replace(state.progress),
-            optimizer=copied(state.optimizer),
-            random=copied(state.random),
-        )
+        state = replace(state, optimizer=copied(state.optimizer), random=copied(state.random))
         self.saved_at, self.failed = time.monotonic(), False
-        work = (state, model, tokenizer, dict(record), weights)
-        self.writer = threading.Thread(target=self._write, args=work, name="checkpoint", daemon=True)
+        folder = self.root / f"step_{state.progress.step:08d}"
+        write = partial(save_model, folder, model, tokenizer, dict(record), weights, state)
+        self.writer = threading.Thread(target=self._write, args=(folder, write), name="checkpoint", daemon=True)
         self.writer.start()
 
     def wait(self) -> bool:
@@ -142,20 +132,10 @@ class Checkpoints:
             raise self.bug
         return not self.failed
 
-    def _write(
-        self,
-        state: RunState,
-        model: GPT2LMHeadModel,
-        tokenizer: FolderWriter,
-        record: dict[str, object],
-        weights: dict[str, torch.Tensor],
-    ) -> None:
-        folder = self.root / f"step_{state.progress.step:08d}"
+    def _write(self, folder: Path, write: Callable[[], None]) -> None:
+        """The thread's work: `write` makes `folder`, then the oldest go."""
         try:
-            with disk_faults(folder), new_folder(folder) as beside:
-                write_model(beside, model, tokenizer, record, weights)
-                write_state(beside, state)
-                seal(beside)
+            write()
         except OSError as error:
             self.failed = True
             reason = " ".join(str(error).split())[:200]
@@ -174,6 +154,13 @@ class Checkpoints:
 def in_order(root: Path) -> list[Path]:
     """The checkpoints in `root`, the oldest first."""
     return sorted(path for path in root.glob("step_*") if FOLDER.fullmatch(path.name))
+
+
+def set_newer_aside(root: Path, step: int) -> None:
+    """Rename the checkpoints of later steps, damaged or of a way not taken, so that neither a later --resume nor tidying meets them."""
+    for path in in_order(root):
+        if int(path.name.removeprefix("step_")) > step:
+            path.rename(path.with_name(f"unused_{path.name}_{datetime.now():%Y%m%d-%H%M%S-%f}"))
 
 
 def find_checkpoint(root: Path, wanted: str) -> Path | None:

@@ -71,13 +71,6 @@ def set_aside(output_dir: Path) -> Path | None:
     return aside
 
 
-def set_newer_aside(checkpoints: Path, step: int) -> None:
-    """Rename the checkpoints of later steps, damaged or of a way not taken, so that neither a later --resume nor tidying meets them."""
-    for path in checkpoints.glob("step_*"):
-        if int(path.name.removeprefix("step_")) > step:
-            path.rename(path.with_name(f"unused_{path.name}_{datetime.now():%Y%m%d-%H%M%S-%f}"))
-
-
 def command_to_continue(launcher: str, argv: Sequence[str]) -> str:
     """The command line of a run, with `--resume` for the newest checkpoint."""
     words, arguments = [], iter(argv)

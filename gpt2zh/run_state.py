@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from gpt2zh.errors import UserError
 from gpt2zh.files import read_json_object, write_text
@@ -92,7 +93,9 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
         if values["format"] != FORMAT:
             raise KeyError("format")
         progress = Progress(**{**values["progress"], "best": values["progress"]["best"] or math.inf})
-        tensors = load_file(folder / TENSORS)
+        with safe_open(folder / TENSORS, "pt") as file:
+            wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
+            tensors = {path: file.get_tensor(path) for path in wanted}
         optimizer: dict[str, dict[str, object]] = {}
         random: dict[int, list[torch.Tensor]] = {}
         for path, value in sorted({**tensors, **values["optimizer"]}.items()):

@@ -7,15 +7,15 @@ all reports are the same; exit code 1 where they are not. Half an hour on two co
 """
 
 import argparse
-import json
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CLOCK = ("time", "train/tokens_per_second", "train/utilisation", "train/data_wait", "val/seconds")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from conftest import ROOT, metrics_of, without_times
 
 
 def start(folder: Path, config: Path, *more: object) -> subprocess.Popen:
@@ -28,8 +28,7 @@ def start(folder: Path, config: Path, *more: object) -> subprocess.Popen:
 
 def result(folder: Path) -> tuple[dict[str, bytes], list[dict[str, float]]]:
     weights = {path.parent.name: path.read_bytes() for path in folder.glob("model/*/model.safetensors")}
-    rows = [json.loads(line) for line in (folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return weights, [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
+    return weights, without_times(metrics_of(folder / "model"))
 
 
 def main() -> None:
