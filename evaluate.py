@@ -12,7 +12,7 @@ from gpt2zh import shards
 from gpt2zh.batches import evaluation_batches, evaluation_starts
 from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.flags import evaluate_flags
+from gpt2zh.model_flags import evaluate_flags
 from tokenizations.loading import tokenizer_for_model
 
 UNKNOWN_SHARE_TO_WARN = 0.001

@@ -27,6 +27,7 @@ from gpt2zh.processes import Alone, joined
 from gpt2zh.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
 from gpt2zh.resume import command_to_continue, compare, set_aside
 from gpt2zh.runlog import RunLog, SilentLog, SpokenLog
+from gpt2zh.shape import shape_of
 from gpt2zh.spikes import Spikes
 from gpt2zh.stopping import StopSignals
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
@@ -60,12 +61,13 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     from gpt2zh import optim
     from gpt2zh.checkpoint import Checkpoints, find_checkpoint, save_model, set_newer_aside
     from gpt2zh.evaluation import evaluate
+    from gpt2zh.logits import SamplingSettings
     from gpt2zh.loss import LanguageModelLoss
     from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
-    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids, shape_of
+    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids
     from gpt2zh.rehearsal import rehearse
     from gpt2zh.run_state import Progress, RunState, read_state
-    from gpt2zh.sampling import SamplingSettings, generate
+    from gpt2zh.sampling import decoder_of, write
     from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
 
     # ----- 2. where and how to compute -------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             )
             config.vocab_size = len(tokenizer)
     if then:
-        named = {} if config is None else {"model": shape_of(config)}
+        named = {} if config is None else {"model": str(shape_of(config.to_dict()))}
         compare(then.settings, {"vocabulary": tokenizer.fingerprint, **named})
     folder = checkpoint or (Path(flags.pretrained_model) if flags.pretrained_model else None)
     if checkpoint:
@@ -139,7 +141,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
 
-    made = {"model": shape_of(model.config), "shards": str(data.manifest["settings"])}
+    made = {"model": str(shape_of(model.config.to_dict())), "shards": str(data.manifest["settings"])}
     processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
 
     # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
@@ -170,7 +172,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     # ----- 7. a run that goes on ------------------------------------------------------------------------------------
     settings = {
         **what_decides_text(data.manifest["settings"]),
-        "model": shape_of(model.config),
+        "model": str(shape_of(model.config.to_dict())),
         "stride": batches.stride,
         "seed": batches.seed,
         "windows_per_step": batches.windows_per_step,
@@ -217,7 +219,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     ):
         announce(log, flags, batches, n_steps, recipe, data)
         log.line(
-            f"模型 {shape_of(model.config)}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
+            f"模型 {shape_of(model.config.to_dict())}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
             f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
             f"model: {count_parameters(model)} parameters; {peak / 1e12:.2f} TFLOP/s at most",
         )
@@ -431,14 +433,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             record.update(epoch=epoch + 1, step=at.step)
             validate(epoch)
             if not flags.shard_model:  # in parts, a model would have to be put together anew for every token
-                loss.eval()
-                with device.autocast():
-                    settings_of_sample = SamplingSettings(
-                        1.0, 8, 0.0, 1.0, tokenizer.never_sampled, tokenizer.document_end_id
-                    )
-                    start = [tokenizer.document_start_id]
-                    sample = generate(model, start, SAMPLE_TOKENS, [0], flags.seed, settings_of_sample)[0]
-                log.text(at.step, "sample", tokenizer.decode(sample))
+                start, choice = [tokenizer.document_start_id], SamplingSettings(top_k=8)
+                texts = write(decoder_of(model, device), start, [0], SAMPLE_TOKENS, flags.seed, choice, tokenizer)
+                log.text(at.step, "sample", tokenizer.decode(next(texts).ids))
             save_folder(f"model_epoch{epoch + 1}")
             at.closed = at.step
             clock += time.perf_counter() - pause

@@ -57,6 +57,11 @@ def curve_of_rows(rows: list[dict[str, float]]) -> Curve:
     return curve
 
 
+def median_ratio(ours: list[float], others: list[float]) -> float:
+    """Median over the rounds of ours / other, both of the same round: the machine's drift cancels."""
+    return statistics.median(one / other for one, other in zip(ours, others))
+
+
 def median_and_spread(values: Iterable[float]) -> str:
     values = sorted(values)
     return f"{statistics.median(values):.3f} ({values[0]:.3f} - {values[-1]:.3f})"
@@ -87,6 +92,7 @@ def steps_that_fit(rows: list[dict[str, float]], seconds: float) -> int:
 def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: Path) -> None:
     """Curves by label: the median of the seeds as a line, their range as a band; dotted lines at `levels`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
@@ -102,6 +108,7 @@ def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: 
         axes.axhline(level, color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="minutes of training", ylabel="bits per character, held-out text", title=title)
     axes.grid(alpha=0.3)

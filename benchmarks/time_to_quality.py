@@ -243,13 +243,15 @@ def main() -> None:
             else:
                 curves[name].append(curve)
                 print(f"seed {seed} {name}: {curve[-1][1]:.3f} after {curve[-1][0]:.1f} s", file=sys.stderr)
-    n_val = json.loads((data.shards / "manifest.json").read_text(encoding="utf-8"))["characters"]["val"]
+    characters = json.loads((data.shards / "manifest.json").read_text(encoding="utf-8"))["characters"]
+    n_val = characters["val"]
     print(f"{flags.text.name}, {n_val:,} characters held out; {machine()}\n")
     print(table(curves, reasons, flags.minutes))
     if flags.picture:
         shown = {label(name, flags.minutes): several for name, several in curves.items() if several}
         levels = [statistics.median(map(lowest, curves[name])) for name in PEERS if curves[name]]
-        draw(shown, levels, f"{flags.text.name}, {n_val:,} characters held out", flags.picture)
+        title = f"A text of {sum(characters.values()):,} characters, {n_val:,} of them held out"
+        draw(shown, levels, title, flags.picture)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.curves import median_ratio
 from benchmarks.peers.launch import (
     ROOT,
     Data,
@@ -105,11 +106,6 @@ def flops_per_token(shape: dict[str, int]) -> float:
     """Operations of a training step for each token, as the docstring above counts them."""
     products = 12 * shape["n_layer"] * shape["n_embd"] ** 2 + shape["n_embd"] * shape["vocab_size"]
     return 6 * products + 12 * shape["n_layer"] * shape["n_embd"] * shape["n_ctx"] / 2
-
-
-def median_ratio(ours: list[float], others: list[float]) -> float:
-    """Median over the rounds of ours / other, both of the same round: the machine's drift cancels."""
-    return statistics.median(one / other for one, other in zip(ours, others))
 
 
 def speed_of_rows(rows: list[dict[str, float]], warmup: int) -> float:

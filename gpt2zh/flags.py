@@ -1,4 +1,4 @@
-"""Every flag of every script, declared and explained in one place.
+"""The flags of the scripts from text to model, declared and explained in one place; `model_flags` has those that use a model.
 
 In: a command line. Out: a namespace whose values are in range. `--help` gives Chinese / English, unit and default. The
 ancestor GPT2-Chinese's names and meanings are kept, and what it had no use for is accepted and said to do nothing.
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gpt2zh.command_line import (
     BELOW_HALF,
-    LENGTH,
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
@@ -26,7 +25,8 @@ from gpt2zh.command_line import (
 from gpt2zh.errors import UserError, UserErrors
 
 
-def _add_device(flags: Flags) -> None:
+def add_device(flags: Flags) -> None:
+    """What to compute on, and how: of every script that runs a model."""
     flags.add(
         "--device",
         None,
@@ -42,26 +42,6 @@ def _add_device(flags: Flags) -> None:
         "arithmetic; auto is bf16 where the hardware has it, else fp32; tf32 on NVIDIA GPUs only",
         choices=["auto", "fp32", "tf32", "bf16", "fp16"],
     )
-
-
-def _add_trained_model(flags: Flags) -> None:
-    """A model folder, its tokenizer, and what it runs on."""
-    flags.group("模型", "model")
-    flags.add("--model_path", Path("model/final_model"), "模型文件夹", "model folder")
-    flags.add(
-        "--tokenizer_path",
-        None,
-        "词表文件；须与模型一致",
-        "vocabulary file; must be the model's",
-        kind=Path,
-        shown_default="模型文件夹里的 / the model folder's own",
-    )
-    flags.switch(
-        "--segment",
-        "词级词表（模型文件夹自带分词器时不必给）",
-        "the vocabulary is of words (not needed where the model folder has its tokenizer)",
-    )
-    _add_device(flags)
 
 
 def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -236,7 +216,7 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         shown_default="0.9,0.95",
     )
     flags.group("设备与精度", "device and precision")
-    _add_device(flags)
+    add_device(flags)
     flags.switch(
         "--fp16",
         "混合精度，同 --precision fp16（CPU 上改用 bf16）",
@@ -318,114 +298,6 @@ def train_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         raise UserError(
             f"--fp16 与 --precision {parsed.precision} 矛盾，请只给一个。",
             f"--fp16 and --precision {parsed.precision} disagree. Give one of them.",
-        )
-    return parsed
-
-
-def generate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of generate.py: the ancestor's 17 and ours."""
-    flags = Flags("用训练好的模型续写。", "Write on with a trained model.")
-    _add_trained_model(flags)
-    flags.group("生成", "sampling")
-    flags.add(
-        "--prefix",
-        "萧炎",
-        "开头；可写 [MASK]（文章开始）[CLS]（结束）[SEP]（换行）；空串表示从文章开头写起",
-        "prompt; may hold [MASK] (document starts), [CLS] (ends), [SEP] (newline); empty: start a document",
-        aliases=["--prompt"],
-    )
-    flags.add(
-        "--length",
-        -1,
-        "最多新写多少词元；-1 表示 n_ctx",
-        "new tokens at most; -1 is n_ctx",
-        allowed=LENGTH,
-        aliases=["--max_new_tokens"],
-    )
-    flags.add("--nsamples", 10, "写几篇", "number of samples", allowed=POSITIVE, aliases=["--num_samples"])
-    flags.add("--batch_size", 1, "同时写几篇", "samples at a time", allowed=POSITIVE)
-    flags.add("--temperature", 1.0, "温度；0 表示总取最可能的", "temperature; 0 is greedy", allowed=NOT_NEGATIVE)
-    flags.add(
-        "--topk",
-        8,
-        "只从最可能的 k 个里选；0 不限",
-        "sample from the k most probable; 0 is off",
-        allowed=NOT_NEGATIVE,
-        aliases=["--top_k"],
-    )
-    flags.add(
-        "--topp",
-        0.0,
-        "只从累积概率达到 p 的最可能者里选；0 不限",
-        "sample from the most probable that sum to p; 0 is off",
-        allowed=SHARE,
-        aliases=["--top_p"],
-    )
-    flags.add(
-        "--repetition_penalty",
-        1.0,
-        "重复惩罚，大于 1 则少重复；1 不罚",
-        "above 1 repeats less; 1 is off",
-        allowed=POSITIVE,
-    )
-    flags.add(
-        "--seed",
-        None,
-        "随机种子；同一种子写出同样的文字",
-        "random seed; the same seed writes the same text",
-        kind=int,
-        allowed=NOT_NEGATIVE,
-        shown_default="随机，并打印 / drawn and printed",
-    )
-    flags.group("输出", "output")
-    flags.switch("--save_samples", "存成 samples.txt", "write samples.txt")
-    flags.add("--save_samples_path", Path("mnt/"), "samples.txt 所在文件夹", "folder of samples.txt")
-    flags.group("祖先 GPT2-Chinese 的旧参数", "old flags of GPT2-Chinese")
-    flags.without_effect("--fast_pattern", "缓存总是开着", "the cache is always on", takes_value=False)
-    flags.without_effect("--model_config", "结构取自模型文件夹", "the shape is the model folder's", takes_value=True)
-    flags.without_effect("--no_wordpiece", "分词方式取自词表", "the vocabulary decides", takes_value=False)
-    return flags.parse(argv)
-
-
-def evaluate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of evaluate.py."""
-    flags = Flags(
-        "一段文字在模型下的 loss、困惑度、每字比特数；每个词元恰好算一次。",
-        "Loss, perplexity and bits per character of a text under a model; every token counts once.",
-    )
-    _add_trained_model(flags)
-    flags.group("文字", "text")
-    flags.add(
-        "--raw_data_path",
-        None,
-        "要评的文字：JSON 列表、JSONL、txt、parquet 或文件夹",
-        "the text: a JSON list, JSONL, txt, parquet or a folder",
-        kind=Path,
-        shown_default="用下一项 / the next flag",
-    )
-    flags.add(
-        "--tokenized_data_path",
-        None,
-        "或：训练时留作验证的部分，取自这个分片文件夹",
-        "or: what training held out, from this folder of shards",
-        kind=Path,
-        shown_default="无 / none",
-    )
-    flags.add("--batch_size", 8, "每批窗口数", "windows a batch", allowed=POSITIVE)
-    flags.add(
-        "--stride",
-        None,
-        "窗口步长，单位：词元；越小上文越长、越慢",
-        "step of the windows, tokens; smaller gives more context and takes longer",
-        kind=int,
-        allowed=POSITIVE,
-        shown_default="n_ctx / 2",
-    )
-    parsed = flags.parse(argv)
-    if (parsed.raw_data_path is None) == (parsed.tokenized_data_path is None):
-        raise UserError(
-            "--raw_data_path 与 --tokenized_data_path 要给且只给一个。",
-            "give either --raw_data_path or --tokenized_data_path, not both or none.",
         )
     return parsed
 

@@ -1,146 +1,179 @@
-"""Sampling: pure logit filters, a decoding loop with a KV cache, texts.
+"""Texts that a model writes: several at a time, each as if it were alone.
 
-    prefix ids -> one forward pass -> cache -> one id a step, for all samples of a batch at once
+    prefix -> read once -> a row of the cache for each text -> a token a step for all -> samples, each as it ends
 
-Past the context window the older half of the ids is dropped and the rest is read again, once every n_ctx / 2 tokens
-(GPT-2's positions are absolute, so cached keys cannot be moved). Each sample draws from its own generator, a function
-of (seed, its number), so it does not depend on the batch it is in.
+A row whose text has ended goes to the next one that waits. Past the context window the older half of a text is dropped and the
+rest read again, once every n_ctx / 2 tokens (GPT-2's positions are absolute, so cached keys cannot be moved). Each text draws
+from a generator of its own, a function of (seed, its number), so it depends neither on the number of rows nor on the others.
 
-In: a model, ids, `SamplingSettings`. Out: lists of new ids. Source of nucleus sampling: Holtzman et al. 2020.
+In: a `Decoder`, ids, `SamplingSettings`. Out: `Sample`s. In Python:
+
+    from gpt2zh.device import choose_device
+    from gpt2zh.model import load_model
+    from gpt2zh.sampling import generate_batch, generate_once
+    from tokenizations.loading import load_tokenizer
+
+    folder = Path("model_demo/best_model")
+    tokenizer, device = load_tokenizer(folder), choose_device(None, "auto")
+    model = load_model(folder, len(tokenizer))
+    text = generate_once(tokenizer, model, device, prompt="秋天的后半夜", max_new_tokens=100, top_k=30, top_p=0.8)
+    texts = generate_batch(tokenizer, model, device, prompt="秋天的后半夜", num_return_sequences=3, top_p=0.8)
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from transformers import DynamicCache, GPT2LMHeadModel
 
-from gpt2zh.errors import UserError
+from gpt2zh.decoder import Cache, Decoder
+from gpt2zh.device import Device
+from gpt2zh.draft import EXTRA_TO_FINISH, Draft, Meanings, Sample, Vocabulary
+from gpt2zh.logits import SamplingSettings, choose, penalise
+from gpt2zh.shape import shape_of
 
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How to choose a token.
-
-    Args:
-        temperature: divides the logits; 0 always takes the most probable token.
-        top_k: keep the k most probable; 0 keeps all.
-        top_p: keep the most probable tokens whose probabilities reach p; 0 or 1 keep all.
-        repetition_penalty: above 1 makes tokens that occurred less probable; 1 changes nothing.
-        never: ids that must not come.
-        end: the id after which a sample is over; it is not part of the result.
-    """
-
-    temperature: float
-    top_k: int
-    top_p: float
-    repetition_penalty: float
-    never: Sequence[int]
-    end: int
+if TYPE_CHECKING:  # generate.py does without transformers, which takes longer to load than a model
+    from transformers import GPT2LMHeadModel
 
 
-def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Lower the logits of tokens that occurred: positive ones are divided by the penalty, negative ones multiplied.
-
-    Args:
-        logits: (B, V). seen: (B, V), bool.
-
-    Source: Keskar et al. 2019 (CTRL), section 4.1, with the sign put right.
-    """
-    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
-
-
-def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """-inf for all but the k largest logits of each row (ties with the k-th are kept). Args: logits (B, V)."""
-    if k == 0 or k >= logits.shape[-1]:
-        return logits
-    return logits.masked_fill(logits < logits.topk(k).values[:, -1:], -torch.inf)
-
-
-def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """-inf for all but the smallest set of most probable tokens whose probabilities sum to p or more. Args: logits (B, V)."""
-    if p in (0, 1):
-        return logits
-    ordered, order = logits.sort(descending=True, stable=True)
-    probabilities = ordered.softmax(-1)
-    beyond = probabilities.cumsum(-1) - probabilities >= p  # the sum before a token has reached p already
-    return logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)
-
-
-def choose(logits: torch.Tensor, settings: SamplingSettings, seen: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The next token of each row.
-
-    Args:
-        logits: (B, V), any float dtype. seen: (B, V), bool, the tokens that occurred.
-        uniform: (B,), in [0, 1), the random numbers to choose by.
-
-    Returns:
-        Ids, (B,).
-    """
-    logits = logits.float()
-    logits[:, list(settings.never)] = -torch.inf
-    if settings.repetition_penalty != 1:
-        logits = penalise_repetition(logits, seen, settings.repetition_penalty)
-    if settings.temperature == 0:
-        return logits.argmax(-1)
-    logits = keep_top_p(keep_top_k(logits / settings.temperature, settings.top_k), settings.top_p)
-    cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, V)
-    if not torch.isfinite(cumulative[:, -1]).all():
-        raise UserError(
-            f"模型给出的概率不是数：权重已发散，或 --temperature {settings.temperature}、--repetition_penalty {settings.repetition_penalty} 太极端。",
-            "the model's probabilities are no numbers: its weights diverged, or these settings are too extreme.",
-        )
-    # Inverse transform: the first token whose cumulative probability exceeds u. u is scaled by the sum, which rounding
-    # leaves a little off 1, and tokens of probability 0 add nothing, so none of them is ever the first.
-    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
-
-
-@torch.inference_mode()
-def generate(
-    model: GPT2LMHeadModel,
+def write(
+    decoder: Decoder,
     prefix: Sequence[int],
+    numbers: Sequence[int],
     length: int,
-    samples: Sequence[int],
     seed: int,
     settings: SamplingSettings,
-    on_step: Callable[[int], None] = lambda n: None,
-) -> list[list[int]]:
-    """Write on after `prefix`, one sample for each number in `samples`, all in one batch.
+    vocabulary: Vocabulary,
+    batch_size: int = 1,
+    on_step: Callable[[Sequence[Draft]], None] = lambda drafts: None,
+) -> Iterator[Sample]:
+    """Write on after `prefix`, one text for each of `numbers`.
 
     Args:
         prefix: at least one id; only its last n_ctx / 2 are read if it is longer than the window.
-        length: new tokens at most.
-        samples: numbers of the samples; together with the seed they decide what each draws.
-        on_step: called after each step with the number of samples that went on.
+        numbers: of the texts; together with the seed they decide what each draws.
+        length: new tokens of each, at most.
+        batch_size: texts at a time.
+        on_step: called after each step with the texts at work.
 
-    Returns:
-        The new ids of each sample, without the prefix and without the end.
+    Yields:
+        The texts in the order in which they end.
     """
-    n_ctx, device = model.config.n_positions, model.device
-    draws = [np.random.Generator(np.random.PCG64([seed, number])) for number in samples]
-    ids = torch.tensor([list(prefix)] * len(samples), device=device)  # (B, n), all ids so far
-    seen = torch.zeros(len(samples), model.config.vocab_size, dtype=torch.bool, device=device).scatter_(1, ids, True)
-    alive = torch.ones(len(samples), dtype=torch.bool, device=device)
-    unread, cache = shorten(ids, n_ctx), DynamicCache()
-    for _ in range(length):
-        if cache.get_seq_length() + unread.shape[1] > n_ctx:
-            unread, cache = shorten(ids, n_ctx), DynamicCache()
-        logits = model(unread, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]  # (B, V)
-        uniform = torch.tensor([draw.random() for draw in draws], dtype=torch.float64, device=device)
-        chosen = choose(logits, settings, seen, uniform)
-        unread = torch.where(alive, chosen, settings.end)[:, None]  # (B, 1)
-        ids = torch.cat([ids, unread], dim=1)
-        seen.scatter_(1, unread, True)
-        alive &= chosen != settings.end
-        n_alive = int(alive.sum())
-        on_step(n_alive)
-        if n_alive == 0:
-            break
-    new = ids[:, len(prefix) :].tolist()
-    return [row[: row.index(settings.end)] if settings.end in row else row for row in new]
+    n_ctx, meanings = decoder.shape.n_positions, Meanings(vocabulary)
+    never = torch.tensor([*vocabulary.never_sampled], dtype=torch.long, device=decoder.device)
+    rows = min(batch_size, len(numbers))
+    cache = decoder.new_cache(rows + 1, len(prefix) + length + EXTRA_TO_FINISH + 1)
+    read = prefix if len(prefix) <= n_ctx else prefix[-half(n_ctx) :]
+    if len(read) > 1:
+        decoder.read(read[:-1], cache, rows)  # the last row keeps the prefix for those to come
+    waiting, drafts = iter(numbers), []
+    while True:
+        while len(drafts) < rows and (number := next(waiting, None)) is not None:
+            draft = Draft(number, prefix, length, seed, settings, meanings)
+            draft.first = len(prefix) - len(read)
+            cache.copy_row(rows, len(drafts))
+            drafts.append(draft)
+        if not drafts:
+            return
+        logits = decoder.step([draft.ids[-1] for draft in drafts], cache)
+        for draft, token in zip(drafts, next_tokens(logits, drafts, settings, never)):
+            draft.add(token)
+        on_step(drafts)
+        for row in reversed(range(len(drafts))):
+            if drafts[row].ended:
+                yield drafts[row].sample
+                last = drafts.pop()
+                if row < len(drafts):
+                    drafts[row] = last
+                    cache.copy_row(len(drafts), row)
+            else:
+                keep_up(decoder, cache, row, drafts[row])
 
 
-def shorten(ids: torch.Tensor, n_ctx: int) -> torch.Tensor:
-    """What is read of `ids`, (B, n): all of it while a token more fits the window, else the last half a window."""
-    return ids if ids.shape[1] <= n_ctx else ids[:, -max(1, n_ctx // 2) :]
+@torch.inference_mode()
+def next_tokens(
+    logits: torch.Tensor, drafts: Sequence[Draft], settings: SamplingSettings, never: torch.Tensor
+) -> list[int]:
+    """The next id of each text. Args: logits (B, V), which are changed; never, ids that no text may hold."""
+    logits.index_fill_(1, never, -torch.inf)
+    for row, draft in enumerate(drafts):
+        if banned := draft.forbidden():
+            logits[row, banned] = -torch.inf
+    if settings.counts_tokens:
+        counts = np.stack([draft.counts(logits.shape[1]) for draft in drafts])
+        logits = penalise(logits, torch.from_numpy(counts).to(logits.device), settings)
+    uniform = torch.tensor([draft.uniform() for draft in drafts], dtype=torch.float64, device=logits.device)
+    return choose(logits, settings, uniform).tolist()
+
+
+def keep_up(decoder: Decoder, cache: Cache, row: int, draft: Draft) -> None:
+    """Have `row` hold all of a text but its last id: shorter where the text was taken back, half a window where it is full."""
+    n_ctx = decoder.shape.n_positions
+    held = len(draft.ids) - 1 - draft.first
+    if 0 <= held < n_ctx:
+        cache.lengths[row] = held
+        return
+    last = draft.ids[-half(n_ctx) :]
+    draft.first = len(draft.ids) - len(last)
+    cache.lengths[row] = 0
+    if len(last) > 1:
+        decoder.read(last[:-1], cache, row)
+
+
+def half(n_ctx: int) -> int:
+    """Ids that are kept when the window is full."""
+    return max(1, n_ctx // 2)
+
+
+# ----- text in, text out ----------------------------------------------------------------------------------------------
+
+
+class TextTokenizer(Vocabulary, Protocol):
+    """A tokenizer, for text in and text out."""
+
+    def encode_prefix(self, prefix: str) -> list[int]: ...
+
+    def decode_after(self, prefix: str, prefix_ids: Sequence[int], ids: Sequence[int]) -> str: ...
+
+
+def decoder_of(model: "GPT2LMHeadModel", device: Device) -> Decoder:
+    """A decoder with a copy of a model's weights."""
+    return Decoder(model.state_dict(), shape_of(model.config.to_dict()), device)
+
+
+def generate_once(
+    tokenizer: TextTokenizer,
+    model: "GPT2LMHeadModel | Decoder",
+    device: Device,
+    prompt: str,
+    max_new_tokens: int = 100,
+    top_k: int = 8,
+    top_p: float = 0.0,
+    temperature: float = 1.0,
+    seed: int | None = None,
+) -> str:
+    """One text after `prompt`, which it includes. Without a seed another each time."""
+    return generate_batch(tokenizer, model, device, prompt, max_new_tokens, 1, top_k, top_p, temperature, seed)[0]
+
+
+def generate_batch(
+    tokenizer: TextTokenizer,
+    model: "GPT2LMHeadModel | Decoder",
+    device: Device,
+    prompt: str,
+    max_new_tokens: int = 100,
+    num_return_sequences: int = 1,
+    top_k: int = 8,
+    top_p: float = 0.0,
+    temperature: float = 1.0,
+    seed: int | None = None,
+) -> list[str]:
+    """Several texts after `prompt`, written at the same time. A `Decoder` made once saves packing the weights at each call."""
+    decoder = model if isinstance(model, Decoder) else decoder_of(model, device)
+    seed = secrets.randbelow(10**9) if seed is None else seed
+    settings = SamplingSettings(temperature, top_k, top_p)
+    prefix, numbers = tokenizer.encode_prefix(prompt), range(num_return_sequences)
+    samples = write(decoder, prefix, numbers, max_new_tokens, seed, settings, tokenizer, num_return_sequences)
+    texts = {sample.number: tokenizer.decode_after(prompt, prefix, sample.ids) for sample in samples}
+    return [texts[number] for number in numbers]

@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2LMHeadModel
 
-from benchmarks.curves import curve_of_rows, first_reached, reached, start_of_rows, steps_that_fit, value_at
-from benchmarks.train_speed import SHAPES, flops_per_token, median_ratio, speed_of_rows
+from benchmarks.curves import (
+    curve_of_rows,
+    first_reached,
+    median_ratio,
+    reached,
+    start_of_rows,
+    steps_that_fit,
+    value_at,
+)
+from benchmarks.train_speed import SHAPES, flops_per_token, speed_of_rows
 
 CURVE = [(10.0, 9.0), (20.0, 8.0), (40.0, 7.0), (60.0, 7.5)]
 

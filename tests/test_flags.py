@@ -6,9 +6,10 @@ import sys
 import pytest
 from conftest import ROOT
 
-from gpt2zh import flags
+from gpt2zh import flags, model_flags
 from gpt2zh.errors import UserError
 
+PARSERS = {**vars(flags), **vars(model_flags)}
 ANCESTOR = {
     "train_flags": "device model_config tokenizer_path raw_data_path tokenized_data_path raw epochs batch_size lr warmup_steps log_step stride gradient_accumulation fp16 fp16_opt_level max_grad_norm num_pieces min_length output_dir pretrained_model writer_dir segment bpe_token encoder_json vocab_bpe",
     "generate_flags": "device length batch_size nsamples temperature topk topp model_config tokenizer_path model_path prefix no_wordpiece segment fast_pattern save_samples save_samples_path repetition_penalty",
@@ -16,7 +17,7 @@ ANCESTOR = {
 }
 OURS = {
     "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last max_hours dry_run",
-    "generate_flags": "seed precision",
+    "generate_flags": "seed precision quantize raw_prefix sentences finish_sentence ignore_end titles titles_file articles_per_title interactive all_epochs greedy min_p typical_p presence_penalty frequency_penalty penalty_window no_repeat_ngram keep_loops num_beams stream save_json",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
     "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
@@ -31,15 +32,15 @@ ANCESTOR_DEFAULTS = {
 @pytest.mark.parametrize("parser", ["train_flags", "generate_flags", "make_vocab_flags"])
 def test_the_flags_are_the_ancestors_and_ours_and_no_others(parser: str) -> None:
     expected = {*ANCESTOR[parser].split(), *OURS[parser].split()}
-    assert set(vars(getattr(flags, parser)([]))) == expected
+    assert set(vars(PARSERS[parser]([]))) == expected
     assert len(ANCESTOR["train_flags"].split()) == 25 and len(ANCESTOR["generate_flags"].split()) == 17
 
 
 def test_evaluate_has_these_flags_and_wants_one_source() -> None:
-    assert set(vars(flags.evaluate_flags(["--raw_data_path", "a"]))) == set(OURS["evaluate_flags"].split())
+    assert set(vars(model_flags.evaluate_flags(["--raw_data_path", "a"]))) == set(OURS["evaluate_flags"].split())
     for argv in ([], ["--raw_data_path", "a", "--tokenized_data_path", "b"]):
         with pytest.raises(UserError, match="--tokenized_data_path"):
-            flags.evaluate_flags(argv)
+            model_flags.evaluate_flags(argv)
 
 
 def test_prepare_data_has_these_flags_and_knows_its_rules() -> None:
@@ -59,7 +60,7 @@ def test_convert_shards_has_these_flags_and_trains_defaults() -> None:
 
 @pytest.mark.parametrize("parser", sorted(ANCESTOR_DEFAULTS))
 def test_defaults_are_the_ancestors(parser: str) -> None:
-    parsed = vars(getattr(flags, parser)([]))
+    parsed = vars(PARSERS[parser]([]))
     assert {name: parsed[name] for name in ANCESTOR_DEFAULTS[parser]} == ANCESTOR_DEFAULTS[parser]
 
 
@@ -90,7 +91,7 @@ def test_the_batch_size_of_training_is_a_whole_number_or_auto() -> None:
         with pytest.raises(UserError, match=f"{wrong}.*auto|--batch_size {wrong}"):
             flags.train_flags(["--batch_size", wrong])
     with pytest.raises(UserError, match="--batch_size"):
-        flags.evaluate_flags(["--raw_data_path", "a", "--batch_size", "auto"])
+        model_flags.evaluate_flags(["--raw_data_path", "a", "--batch_size", "auto"])
 
 
 @pytest.mark.parametrize("argv", [["--epoch", "3"], ["--epochs", "many"], ["--nosuch"], ["--precision", "int4"]])
@@ -111,9 +112,9 @@ def test_a_flag_that_is_none_is_an_error_and_never_a_guess(argv: list[str]) -> N
 def test_dead_flags_are_accepted_and_said_to_do_nothing(
     parser: str, argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    getattr(flags, parser)(argv)
+    PARSERS[parser](argv)
     assert argv[0] in capsys.readouterr().out
-    getattr(flags, parser)([])
+    PARSERS[parser]([])
     assert capsys.readouterr().out == ""
 
 
@@ -134,3 +135,32 @@ def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
     rows = [line for line in shown.stdout.splitlines() if line.startswith("  --")]
     assert len(rows) > 5
     assert shown.stdout.count(" / ") >= len(rows)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--stream", "--batch_size", "4"],
+        ["--greedy", "--num_beams", "4"],
+        ["--quantize", "int8", "--num_beams", "4"],
+        ["--interactive", "--all_epochs"],
+        ["--titles", "甲 乙", "--interactive"],
+        ["--titles", "甲", "--num_beams", "2"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_go_together_is_said(argv: list[str]) -> None:
+    given = [word for word in argv if word.startswith("--")]
+    with pytest.raises(UserError) as error:
+        model_flags.generate_flags(argv)
+    assert all(word in str(error.value) for word in given)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--nsamples", "0"], ["--topp", "1.5"], ["--length", "0"], ["--min_p", "-1"], ["--presence_penalty", "1000"]],
+    ids=" ".join,
+)
+def test_a_sampling_value_out_of_range_is_named(argv: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{argv[0]} {argv[1]}"):
+        model_flags.generate_flags(argv)

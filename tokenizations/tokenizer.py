@@ -28,6 +28,8 @@ from tokenizations.vocabulary import CONTROL_TOKENS, DOCUMENT_END, DOCUMENT_STAR
 
 TOKENIZER_FILE = "tokenizer.json"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+SENTENCE_ENDS, SENTENCE_ENDS_WITHOUT_CHINESE = "。！？!?", ".!?"
+CLOSING = "”’」』）)】》〉\"'"
 TYPED_CONTROL = re.compile("(" + "|".join(map(re.escape, CONTROL_TOKENS)) + ")")
 
 
@@ -74,6 +76,7 @@ class Tokenizer:
         self.pad_id = self.control_ids[PAD]
         self.document_start_id = self.control_ids[DOCUMENT_START]
         self.document_end_id = self.control_ids[DOCUMENT_END]
+        self.newline_id = self.control_ids[NEWLINE]
         added = pipeline.get_added_tokens_decoder()
         self.special_ids: dict[str, int] = {token.content: id_ for id_, token in added.items()}
         longest_first = sorted(self.special_ids, key=len, reverse=True)  # as the library finds them
@@ -106,6 +109,37 @@ class Tokenizer:
             id_
             for id_, token in enumerate(self.tokens)
             if token in (PAD, UNK, DOCUMENT_START) or UNUSED.fullmatch(token)
+        ]
+
+    @cached_property
+    def surfaces(self) -> list[str]:
+        """What each id reads as when it stands alone."""
+        return self.pipeline.decode_batch([[id_] for id_ in range(len(self))], skip_special_tokens=False)
+
+    @cached_property
+    def punctuation_ids(self) -> list[int]:
+        """Ids without a letter, a Chinese character or a digit: punctuation, blanks, the newline."""
+        return [
+            id_
+            for id_, surface in enumerate(self.surfaces)
+            if "\ufffd" not in surface and not any(map(str.isalnum, surface))
+        ]
+
+    @cached_property
+    def sentence_end_ids(self) -> list[int]:
+        """Ids with which a sentence ends: 。！？, and a full stop where the vocabulary is not Chinese."""
+        ends = SENTENCE_ENDS if self.knows("。") else SENTENCE_ENDS_WITHOUT_CHINESE
+        return [
+            id_
+            for id_, surface in enumerate(self.surfaces)
+            if (marks := surface.strip().rstrip(CLOSING)) and marks[-1] in ends
+        ]
+
+    @cached_property
+    def closing_ids(self) -> list[int]:
+        """Ids that only close quotes or brackets."""
+        return [
+            id_ for id_, surface in enumerate(self.surfaces) if surface.strip() and not surface.strip().strip(CLOSING)
         ]
 
     def encode(self, text: str) -> np.ndarray:
@@ -151,19 +185,19 @@ class Tokenizer:
         present = ((chr(code), int(counts[code])) for code in np.flatnonzero(counts).tolist())
         return Counter({character: count for character, count in present if not self.knows(character)})
 
-    def encode_prefix(self, prefix: str) -> list[int]:
+    def encode_prefix(self, prefix: str, raw: bool = False) -> list[int]:
         """Ids of what a user types before a sample: here [MASK], [CLS], [SEP] are control tokens.
 
-        What no training text has is put right: an empty prefix opens a document, and [CLS] (a document's end) is
-        followed by [MASK] (the next one's start).
+        What no training text has is put right, unless `raw`: an empty prefix opens a document, and [CLS] (a document's
+        end) is followed by [MASK] (the next one's start).
         """
         start, end = self.document_start_id, self.document_end_id
         ids: list[int] = []
         for part in filter(None, TYPED_CONTROL.split(prefix)):
-            if ids and ids[-1] == end and part != DOCUMENT_START:
+            if not raw and ids and ids[-1] == end and part != DOCUMENT_START:
                 ids.append(start)
             ids += [self.control_ids[part]] if part in self.control_ids else self.encode(part).tolist()
-        return ids if ids and ids[-1] != end else [*ids, start]
+        return ids if ids and (raw or ids[-1] != end) else [*ids, start]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`: documents parted by a blank line, control tokens left out."""

@@ -1,0 +1,57 @@
+"""What bf16 and int8 cost when writing: bits per character of held-out text through generate.py's decoder.
+
+    python benchmarks/precision_loss.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/
+
+Windows as evaluate.py's: n_ctx ids, half of them context, every held-out id judged once; logits by gpt2zh/decoder.py in
+each precision. The first row is also compared with evaluate.py's own figure in fp32 by its test.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.peers.launch import machine
+from gpt2zh import shards
+from gpt2zh.batches import IGNORE, evaluation_batches
+from gpt2zh.decoder import Decoder, load_decoder
+from gpt2zh.device import choose_device, has_fast_bf16
+from tokenizations.loading import load_tokenizer
+
+
+@torch.inference_mode()
+def bits_per_character(decoder: Decoder, data: shards.Shards) -> float:
+    """Of what training held out."""
+    nats = 0.0
+    for inputs, targets in evaluation_batches(data.val, decoder.shape.n_positions, None, 1):
+        logits = decoder.all_logits(inputs[0].tolist())
+        nats += F.cross_entropy(logits, torch.from_numpy(targets[0]), ignore_index=IGNORE, reduction="sum").item()
+    return nats / math.log(2) / data.manifest["characters"]["val"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_path", type=Path, default=Path("model_demo/best_model"))
+    parser.add_argument("--tokenized_data_path", type=Path, default=Path("data/tokenized_demo/"))
+    flags = parser.parse_args()
+    data, tokenizer = shards.open_shards(flags.tokenized_data_path), load_tokenizer(flags.model_path)
+    print(f"{machine()}; {flags.model_path}, {data.manifest['characters']['val']:,} characters\n")
+    print("| precision | bits per character | above fp32 |\n|---|---|---|")
+    plain = 0.0
+    for precision, quantize in (("fp32", False), ("bf16", False), ("fp32", True)):
+        if precision == "bf16" and not has_fast_bf16(torch.device("cpu")):
+            continue
+        bits = bits_per_character(
+            load_decoder(flags.model_path, len(tokenizer), choose_device("cpu", precision), quantize), data
+        )
+        plain = plain or bits
+        print(f"| {'int8' if quantize else precision} | {bits:.5f} | {bits - plain:+.5f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""From logits to a token: penalties, filters, one draw. Pure functions of arrays, a row a text.
+
+    logits (B, V) -> penalties -> candidates (B, k), the most probable first -> filters -> one of them, (B,)
+
+The order and the meaning of the filters are transformers' (tests compare the distributions): temperature, top-k, top-p, min-p,
+typical; each works on what those before it left, so that after top-k only k numbers are sorted and summed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from gpt2zh.errors import UserError
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to choose tokens, and when a text is over. The defaults are the model's own distribution, to the document's end.
+
+    Args:
+        temperature: divides the logits; 0 always takes the most probable token.
+        top_k: keep the k most probable; 0 keeps all.
+        top_p: keep the most probable tokens whose probabilities reach p; 0 or 1 keep all. Holtzman et al. 2020.
+        min_p: drop what is less probable than this share of the most probable; 0 keeps all. Nguyen et al. 2024.
+        typical_p: keep the tokens nearest to the entropy whose probabilities reach p; 0 or 1 keep all. Meister et al. 2022.
+        repetition_penalty: above 1 makes tokens that occurred less probable. Keskar et al. 2019, with the sign put right.
+        presence_penalty: taken off the logit of a token that occurred. OpenAI's, as the next.
+        frequency_penalty: taken off the logit of a token as often as it occurred.
+        penalty_window: the penalties look at so many tokens back, prefix included; 0 is all.
+        no_repeat_ngram: no n tokens occur twice in this order; 0 is off. Paulus et al. 2017.
+        break_loops: a text that repeats itself over and over is taken back to before that, and goes on otherwise.
+        sentences: write so many sentences, then stop; 0 is off.
+        finish_sentence: when the length is reached, write on to the end of the sentence.
+        ignore_end: never end the document.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.0
+    min_p: float = 0.0
+    typical_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_window: int = 256
+    no_repeat_ngram: int = 0
+    break_loops: bool = True
+    sentences: int = 0
+    finish_sentence: bool = False
+    ignore_end: bool = False
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any penalty needs to know what occurred."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+
+
+# ----- penalties ------------------------------------------------------------------------------------------------------
+
+
+def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Lower the logits of tokens that occurred: positive ones are divided by the penalty, negative ones multiplied.
+
+    Args:
+        logits: (B, V). seen: (B, V), bool.
+    """
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def penalise(logits: torch.Tensor, counts: torch.Tensor, settings: SamplingSettings) -> torch.Tensor:
+    """All penalties. Args: logits (B, V); counts (B, V), how often each token occurred."""
+    seen = counts > 0
+    if settings.repetition_penalty != 1:
+        logits = penalise_repetition(logits, seen, settings.repetition_penalty)
+    if settings.presence_penalty or settings.frequency_penalty:
+        logits = logits - settings.presence_penalty * seen - settings.frequency_penalty * counts
+    return logits
+
+
+# ----- filters: -inf for what is dropped ------------------------------------------------------------------------------
+
+
+def keep_top_p(ordered: torch.Tensor, p: float) -> torch.Tensor:
+    """The smallest set of most probable tokens whose probabilities sum to p or more. Args: (B, k), largest first."""
+    if p in (0, 1):
+        return ordered
+    probabilities = ordered.softmax(-1)
+    beyond = probabilities.cumsum(-1) - probabilities >= p  # the sum before a token has reached p already
+    return ordered.masked_fill(beyond, -torch.inf)
+
+
+def keep_min_p(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """What is at least p times as probable as the most probable. Args: (B, k)."""
+    if p == 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -torch.inf)
+
+
+def keep_typical(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """The tokens whose information is nearest to the entropy, of probabilities that sum to p or more. Args: (B, k)."""
+    if p in (0, 1):
+        return logits
+    information = -logits.log_softmax(-1)
+    probabilities = logits.softmax(-1)
+    entropy = torch.where(probabilities > 0, probabilities * information, 0).sum(-1, keepdim=True)
+    order = (information - entropy).abs().argsort(stable=True)
+    ordered = probabilities.gather(-1, order)
+    beyond = ordered.cumsum(-1) - ordered >= p
+    return logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)
+
+
+def candidates(logits: torch.Tensor, settings: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What may be chosen: logits over the temperature, -inf for what is dropped, and their ids; None where it is all of V in order.
+
+    Args:
+        logits: (B, V), fp32, penalties done. The temperature is above 0.
+    """
+    if settings.temperature != 1:
+        logits = logits / settings.temperature
+    ids = None
+    if 0 < settings.top_k < logits.shape[-1]:
+        logits, ids = logits.topk(settings.top_k)
+    elif settings.top_p not in (0, 1):
+        logits, ids = logits.sort(descending=True, stable=True)
+    for keep, p in ((keep_top_p, settings.top_p), (keep_min_p, settings.min_p), (keep_typical, settings.typical_p)):
+        logits = keep(logits, p)
+    return logits, ids
+
+
+def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor) -> torch.Tensor:
+    """The next token of each row.
+
+    Args:
+        logits: (B, V), fp32, penalties done, -inf for what must not come.
+        uniform: (B,), in [0, 1), the random numbers to choose by.
+
+    Returns:
+        Ids, (B,).
+    """
+    if settings.temperature == 0:
+        return logits.argmax(-1)
+    logits, ids = candidates(logits, settings)
+    cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, k)
+    if not torch.isfinite(cumulative[:, -1]).all():
+        raise UserError(
+            f"模型给出的概率不是数：权重已发散，或 --temperature {settings.temperature}、--repetition_penalty {settings.repetition_penalty} 太极端。",
+            "the model's probabilities are no numbers: its weights diverged, or these settings are too extreme.",
+        )
+    # Inverse transform: the first token whose cumulative probability exceeds u. u is scaled by the sum, which rounding
+    # leaves a little off 1, and tokens of probability 0 add nothing, so none of them is ever the first.
+    place = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    return place if ids is None else ids.gather(-1, place[:, None])[:, 0]
