@@ -1,10 +1,11 @@
 """Which model for how much text: candidates trained for the same time on text cut to size.
 
-    python benchmarks/configurations.py --text DIR --megabytes 1 10 --minutes 10
+    python benchmarks/configurations.py --text DIR --megabytes 1 --minutes 4
+    python benchmarks/configurations.py --text DIR --megabytes 10 --minutes 20 --only 4,5
 
 Documents of --text are taken in their order until they fill so many megabytes of UTF-8; the vocabulary is one of their
-characters. Each candidate is `python train.py --max_hours`, with the default recipe and the dropout of its row, on the same
-held-out documents. "Best" is the lowest validation of the run, as best_model has it.
+characters. Each candidate is `python train.py --max_hours`, not compiled, with the default recipe and the dropout of its row, on
+the same held-out documents. "Best" is the lowest validation of the run, as best_model has it.
 """
 
 import argparse
@@ -80,7 +81,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, each candidate")
     parser.add_argument("--batch_size", type=int, default=8, help="windows a step")
     parser.add_argument("--seed", type=int, default=0)
+    numbers = "; ".join(f"{number}: {candidate}" for number, candidate in enumerate(CANDIDATES, 1))
+    parser.add_argument("--only", default="", help=f"candidates by their numbers, with commas between. {numbers}")
     flags = parser.parse_args()
+    chosen = [CANDIDATES[int(number) - 1] for number in flags.only.split(",") if number] or CANDIDATES
     print(f"{machine()}; {flags.minutes:g} minutes each, {flags.batch_size} windows a step, seed {flags.seed}\n")
     for megabytes in flags.megabytes:
         print(
@@ -88,7 +92,7 @@ def main() -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             data = prepare(cut(flags.text, megabytes, Path(folder) / "cut.json"), Path(folder) / "data", 0.02, 4)
-            for number, candidate in enumerate(CANDIDATES):
+            for number, candidate in enumerate(chosen):
                 shape = {"n_layer": candidate.n_layer, "n_embd": candidate.n_embd, "n_head": candidate.n_head}
                 shape |= {"n_ctx": candidate.n_ctx, "vocab_size": data.vocab_size}
                 config = write_config(Path(folder) / f"{number}.json", shape, candidate.dropout)
@@ -96,7 +100,7 @@ def main() -> None:
                     [
                         *data.train_flags(), "--model_config", config, "--device", "cpu", "--seed", flags.seed,
                         "--epochs", 10**6, "--batch_size", flags.batch_size, "--max_hours", flags.minutes / 60,
-                        "--eval_every", 100, "--log_step", 10, "--save_every", 0, *candidate.flags,
+                        "--eval_every", 100, "--log_step", 10, "--save_every", 0, "--compile", "off", *candidate.flags,
                     ],
                     Path(folder) / f"run{number}",
                 )  # fmt: skip
