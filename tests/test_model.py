@@ -43,6 +43,8 @@ def tiny(vocab_size: int = 50, dropout: float = 0.0, **changes: int) -> GPT2LMHe
         ("", (12, 768, 12, 1024, 13317)),
         ("test", (1, 128, 2, 64, 13317)),
         ("demo", None),
+        ("10mb", (6, 384, 6, 256, 13317)),
+        ("100mb", (8, 512, 8, 512, 13317)),
         ("shakespeare_char", (6, 384, 6, 256, 65)),
     ],
 )
