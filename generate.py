@@ -148,12 +148,8 @@ class Author:
         for note in device.notes:
             print(note)
         self.decoder = load_decoder(folder, len(self.tokenizer), device, flags.quantize == "int8")
-        self.seed, self.batch_size, self.stream, self.raw_prefix = (
-            flags.seed,
-            flags.batch_size,
-            flags.stream,
-            flags.raw_prefix,
-        )
+        self.seed, self.batch_size = flags.seed, flags.batch_size
+        self.stream, self.raw_prefix = flags.stream, flags.raw_prefix
         self.turn_length = TOKENS_A_TURN if flags.length == -1 else flags.length
         self.n_written, self.seconds = 0, 0.0
         self.settings = SamplingSettings(

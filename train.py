@@ -141,7 +141,8 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
 
-    made = {"model": str(shape_of(model.config.to_dict())), "shards": str(data.manifest["settings"])}
+    shape = str(shape_of(model.config.to_dict()))
+    made = {"model": shape, "shards": str(data.manifest["settings"])}
     processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
 
     # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
@@ -172,7 +173,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     # ----- 7. a run that goes on ------------------------------------------------------------------------------------
     settings = {
         **what_decides_text(data.manifest["settings"]),
-        "model": str(shape_of(model.config.to_dict())),
+        "model": shape,
         "stride": batches.stride,
         "seed": batches.seed,
         "windows_per_step": batches.windows_per_step,
@@ -219,7 +220,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     ):
         announce(log, flags, batches, n_steps, recipe, data)
         log.line(
-            f"模型 {shape_of(model.config.to_dict())}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
+            f"模型 {shape}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
             f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
             f"model: {count_parameters(model)} parameters; {peak / 1e12:.2f} TFLOP/s at most",
         )

@@ -29,7 +29,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.curves import median_ratio
-from benchmarks.peers.launch import ROOT, Outcome, interpreter, machine, run_peer, start, write_config
+from benchmarks.peers.launch import ROOT, Outcome, add_peers, chosen, machine, run_peer, start, write_config
+from gpt2zh.checkpoint import save_model
+from gpt2zh.model import ControlIds, new_model, read_config
+from tokenizations.loading import load_tokenizer
 
 SHAPE = {"n_layer": 10, "n_embd": 768, "n_head": 12, "n_ctx": 512, "vocab_size": 13317}
 VOCABULARY = ROOT / "cache" / "vocab_small.txt"
@@ -67,15 +70,10 @@ OURS = [name for name in CONTENDERS if name.startswith("ours")]
 
 def make_model(folder: Path) -> Path:
     """A model folder with random weights, as train.py writes it."""
-    code = (
-        "import sys; from pathlib import Path; import torch;"
-        "from gpt2zh.checkpoint import save_model; from gpt2zh.model import ControlIds, new_model, read_config;"
-        "from tokenizations.loading import load_tokenizer; t = load_tokenizer(Path(sys.argv[2])); torch.manual_seed(0);"
-        "ids = ControlIds(t.document_start_id, t.document_end_id, t.pad_id);"
-        "save_model(Path(sys.argv[3]), new_model(read_config(Path(sys.argv[1])), len(t), ids), t, {})"
-    )
-    config = write_config(folder / "config.json", SHAPE, 0.0)
-    subprocess.run([sys.executable, "-c", code, config, VOCABULARY, folder / "model"], cwd=ROOT, check=True)
+    tokenizer = load_tokenizer(VOCABULARY)
+    ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
+    config = read_config(write_config(folder / "config.json", SHAPE, 0.0))
+    save_model(folder / "model", new_model(config, len(tokenizer), ids), tokenizer, {})
     return folder / "model"
 
 
@@ -168,16 +166,13 @@ def first_text(model: Path, folder: Path, rounds: int) -> str:
 
 def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the checkouts")
-    parser.add_argument("--peers_python", type=interpreter, default=sys.executable, help="default: this one")
+    add_peers(parser)
     parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, with commas between")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--length", type=int, default=350, help="new tokens of each text")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     flags = parser.parse_args()
-    flags.only = flags.only.split(",")
-    if unknown := set(flags.only) - set(CONTENDERS):
-        parser.error(f"--only: no such generator: {' '.join(sorted(unknown))}; there are: {' '.join(CONTENDERS)}")
+    flags.only = chosen(parser, flags.only, CONTENDERS)
     return flags
 
 

@@ -7,7 +7,6 @@ each precision. The first row is also compared with evaluate.py's own figure in 
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -21,17 +20,19 @@ from gpt2zh import shards
 from gpt2zh.batches import IGNORE, evaluation_batches
 from gpt2zh.decoder import Decoder, load_decoder
 from gpt2zh.device import choose_device, has_fast_bf16
+from gpt2zh.evaluation import Score
 from tokenizations.loading import load_tokenizer
 
 
 @torch.inference_mode()
 def bits_per_character(decoder: Decoder, data: shards.Shards) -> float:
     """Of what training held out."""
-    nats = 0.0
+    nats, n_tokens = 0.0, 0
     for inputs, targets in evaluation_batches(data.val, decoder.shape.n_positions, None, 1):
         logits = decoder.all_logits(inputs[0].tolist())
         nats += F.cross_entropy(logits, torch.from_numpy(targets[0]), ignore_index=IGNORE, reduction="sum").item()
-    return nats / math.log(2) / data.manifest["characters"]["val"]
+        n_tokens += int((targets != IGNORE).sum())
+    return Score(nats, n_tokens, data.manifest["characters"]["val"]).bits_per_character
 
 
 def main() -> None:

@@ -47,7 +47,8 @@ from benchmarks.peers.launch import (
     ROOT,
     Data,
     Outcome,
-    interpreter,
+    add_peers,
+    chosen,
     machine,
     prepare,
     run_peer,
@@ -197,8 +198,7 @@ def table(curves: dict[str, list[Curve]], reasons: dict[str, str], minutes: floa
 
 def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the checkouts")
-    parser.add_argument("--peers_python", type=interpreter, default=sys.executable, help="default: this one")
+    add_peers(parser)
     parser.add_argument("--text", type=Path, default=ROOT / "data" / "example.json")
     parser.add_argument("--minutes", type=float, default=10.0, help="the others' time; ours is a tenth and four tenths")
     parser.add_argument("--seeds", type=int, default=3)
@@ -210,9 +210,7 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     flags = parser.parse_args()
     flags.folder = flags.folder.resolve()
-    flags.only = flags.only.split(",")
-    if unknown := set(flags.only) - set(TITLES):
-        parser.error(f"--only: no such contender: {' '.join(sorted(unknown))}; there are: {' '.join(TITLES)}")
+    flags.only = chosen(parser, flags.only, TITLES)
     return flags
 
 

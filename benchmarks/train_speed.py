@@ -37,7 +37,8 @@ from benchmarks.peers.launch import (
     ROOT,
     Data,
     Outcome,
-    interpreter,
+    add_peers,
+    chosen,
     machine,
     prepare,
     run_peer,
@@ -209,8 +210,7 @@ def table(names: list[str], outcomes: dict[str, list[Outcome]], shape: dict[str,
 
 def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the checkouts")
-    parser.add_argument("--peers_python", type=interpreter, default=sys.executable, help="default: this one")
+    add_peers(parser)
     parser.add_argument("--text", type=Path, default=ROOT / "data" / "example.json", help="JSON list, txt, folder …")
     parser.add_argument("--shape", choices=[*SHAPES], help="only this one; default: all of the device")
     parser.add_argument("--only", help=f"only these, with commas between: {' '.join(CONTENDERS)}")
@@ -220,11 +220,8 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, help="windows; default: by shape")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     flags = parser.parse_args()
-    flags.only = flags.only.split(",") if flags.only else [
-        name for name, contender in CONTENDERS.items() if flags.device in contender.devices
-    ]  # fmt: skip
-    if unknown := set(flags.only) - set(CONTENDERS):
-        parser.error(f"--only: no such trainer: {' '.join(sorted(unknown))}; there are: {' '.join(CONTENDERS)}")
+    of_device = [name for name, contender in CONTENDERS.items() if flags.device in contender.devices]
+    flags.only = chosen(parser, flags.only, CONTENDERS) if flags.only else of_device
     return flags
 
 

@@ -163,6 +163,8 @@ class Draft:
             left = self.ids[place - window] if window and place >= window else None
             if left is not None and left not in self.meanings.not_penalised:
                 self._occurred[left] -= 1
+                if not self._occurred[left]:
+                    del self._occurred[left]  # else this would grow with the text
         if place < self.n_prefix or token == self.meanings.newline:
             return
         if token in self.meanings.sentence_ends:

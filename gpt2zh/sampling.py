@@ -64,14 +64,13 @@ def write(
     never = torch.tensor([*vocabulary.never_sampled], dtype=torch.long, device=decoder.device)
     rows = min(batch_size, len(numbers))
     cache = decoder.new_cache(rows + 1, len(prefix) + length + EXTRA_TO_FINISH + 1)
-    read = prefix if len(prefix) <= n_ctx else prefix[-half(n_ctx) :]
-    if len(read) > 1:
-        decoder.read(read[:-1], cache, rows)  # the last row keeps the prefix for those to come
+    # The last row keeps the prefix for those to come.
+    first = read_last(decoder, cache, rows, prefix, len(prefix) if len(prefix) <= n_ctx else half(n_ctx))
     waiting, drafts = iter(numbers), []
     while True:
         while len(drafts) < rows and (number := next(waiting, None)) is not None:
             draft = Draft(number, prefix, length, seed, settings, meanings)
-            draft.first = len(prefix) - len(read)
+            draft.first = first
             cache.copy_row(rows, len(drafts))
             drafts.append(draft)
         if not drafts:
@@ -113,12 +112,17 @@ def keep_up(decoder: Decoder, cache: Cache, row: int, draft: Draft) -> None:
     held = len(draft.ids) - 1 - draft.first
     if 0 <= held < n_ctx:
         cache.lengths[row] = held
-        return
-    last = draft.ids[-half(n_ctx) :]
-    draft.first = len(draft.ids) - len(last)
+    else:
+        draft.first = read_last(decoder, cache, row, draft.ids, half(n_ctx))
+
+
+def read_last(decoder: Decoder, cache: Cache, row: int, ids: Sequence[int], n: int) -> int:
+    """Have `row` hold the last n of `ids` but the very last, which the next step takes. Returns the index of the first of them."""
+    last = ids[-n:]
     cache.lengths[row] = 0
     if len(last) > 1:
         decoder.read(last[:-1], cache, row)
+    return len(ids) - len(last)
 
 
 def half(n_ctx: int) -> int:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -161,6 +162,20 @@ def interpreter(name: str) -> Path:
     if found is None:
         raise argparse.ArgumentTypeError(f"no program {name}")
     return Path(found).absolute()
+
+
+def add_peers(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where the others are."""
+    parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the checkouts")
+    parser.add_argument("--peers_python", type=interpreter, default=sys.executable, help="default: this one")
+
+
+def chosen(parser: argparse.ArgumentParser, names: str, there_are: Collection[str]) -> list[str]:
+    """The contenders that --only names, with commas between; one that is none ends the script."""
+    only = names.split(",")
+    if unknown := set(only) - set(there_are):
+        parser.error(f"--only: there is no {' '.join(sorted(unknown))}; there are: {' '.join(there_are)}")
+    return only
 
 
 def machine() -> str:
