@@ -145,9 +145,9 @@ class Author:
         from gpt2zh.logits import SamplingSettings
 
         device = choose_device(flags.device, flags.precision)
+        self.decoder = load_decoder(folder, len(self.tokenizer), device, flags.quantize == "int8", flags.compile)
         for note in device.notes:
             print(note)
-        self.decoder = load_decoder(folder, len(self.tokenizer), device, flags.quantize == "int8")
         self.seed, self.batch_size = flags.seed, flags.batch_size
         self.stream, self.raw_prefix = flags.stream, flags.raw_prefix
         self.turn_length = TOKENS_A_TURN if flags.length == -1 else flags.length

@@ -42,6 +42,13 @@ def generate_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "int8: weights and products in 8 bits, fastest on a CPU, at next to no loss (docs/performance.md)",
         choices=["none", "int8"],
     )
+    flags.add(
+        "--compile",
+        "auto",
+        "CPU 上用 C++ 内核写，第一次用时编译（1-2 秒，需 g++ 或 clang++）；auto：编译不了就用 torch 的算子，慢一半",
+        "on a CPU write by a C++ kernel, compiled at its first use (1-2 seconds; g++ or clang++); auto: where that fails by torch's operators, half as fast",
+        choices=["auto", "on", "off"],
+    )
     _add_what_to_write(flags)
     _add_choice_of_tokens(flags)
     _add_output(flags)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from gpt2zh.decoder import Cache, Decoder
+from gpt2zh.decoder import Cache, Decoder, make_decoder
 from gpt2zh.device import Device
 from gpt2zh.draft import EXTRA_TO_FINISH, Draft, Meanings, Sample, Vocabulary
 from gpt2zh.logits import SamplingSettings, choose, penalise
@@ -143,7 +143,7 @@ class TextTokenizer(Vocabulary, Protocol):
 
 def decoder_of(model: "GPT2LMHeadModel", device: Device) -> Decoder:
     """A decoder with a copy of a model's weights."""
-    return Decoder(model.state_dict(), shape_of(model.config.to_dict()), device)
+    return make_decoder(model.state_dict(), shape_of(model.config.to_dict()), device)
 
 
 def generate_once(
@@ -174,7 +174,7 @@ def generate_batch(
     seed: int | None = None,
 ) -> list[str]:
     """Several texts after `prompt`, written at the same time. A `Decoder` made once saves packing the weights at each call."""
-    decoder = model if isinstance(model, Decoder) else decoder_of(model, device)
+    decoder = decoder_of(model, device) if isinstance(model, torch.nn.Module) else model
     seed = secrets.randbelow(10**9) if seed is None else seed
     settings = SamplingSettings(temperature, top_k, top_p)
     prefix, numbers = tokenizer.encode_prefix(prompt), range(num_return_sequences)

@@ -21,7 +21,7 @@ LAYERS = {
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
     2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches", "loops"},
-    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "rehearsal", "checkpoint", "run_state", "weights", "packed", "decoder", "logits", "draft", "sampling", "evaluation"},
+    3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "rehearsal", "checkpoint", "run_state", "weights", "packed", "native", "native_decoder", "torch_decoder", "decoder", "logits", "draft", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
     ("files", "errors"), ("shape", "errors"), ("shape", "files"), ("folders", "files"), ("folders", "errors"), ("workers", "errors"), ("flags", "command_line"), ("model_flags", "command_line"), ("model_flags", "flags"), ("screen", "samples"), ("corpus", "encodings"), ("corpus", "json_stream"), ("hub", "corpus"),
@@ -42,7 +42,8 @@ SIBLINGS = {
     ("forward", "attention"), ("loss", "forward"), ("throughput", "device"), ("evaluation", "device"),
     ("processes", "device"), ("processes", "lifeline"),
     ("checkpoint", "run_state"), ("rehearsal", "device"),
-    ("decoder", "device"), ("decoder", "packed"), ("decoder", "weights"), ("model", "weights"),
+    ("decoder", "device"), ("decoder", "native"), ("decoder", "native_decoder"), ("decoder", "torch_decoder"), ("decoder", "weights"),
+    ("native_decoder", "native"), ("torch_decoder", "device"), ("torch_decoder", "packed"), ("model", "weights"),
     ("sampling", "decoder"), ("sampling", "device"), ("sampling", "logits"), ("sampling", "draft"), ("draft", "logits"), ("draft", "loops"),
     ("microbatch", "device"), ("microbatch", "optim"),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from transformers import (
 
 from gpt2zh.errors import UserError
 from gpt2zh.logits import (
+    MOST_IN_NUCLEUS,
     SamplingSettings,
     candidates,
     choose,
@@ -44,13 +45,24 @@ def test_top_k_keeps_the_k_largest(k: int) -> None:
         assert set(np.nonzero(p)[0].tolist()) == expected
 
 
+@pytest.mark.parametrize("size", [V, 3 * MOST_IN_NUCLEUS])
+@pytest.mark.parametrize("spread", [2.0, 5.0, 0.1], ids=["", "few", "more than MOST_IN_NUCLEUS"])
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999, 1.0])
-def test_top_p_keeps_the_smallest_set_that_reaches_p(p: float) -> None:
-    logits = torch.randn(5, V) * 2
+def test_top_p_keeps_the_smallest_set_that_reaches_p(p: float, spread: float, size: int) -> None:
+    logits = torch.randn(5, size, generator=torch.Generator().manual_seed(0)) * spread
     for row, kept in zip(logits, probabilities(logits, SamplingSettings(top_p=p))):
         order = row.argsort(descending=True)
-        size = V if p in (0, 1) else int((row.softmax(-1)[order].cumsum(-1) < p).sum()) + 1
-        assert set(order[:size].tolist()) == set(kept.nonzero().flatten().tolist())
+        n = size if p in (0, 1) else int((row.double().softmax(-1)[order].cumsum(-1) < p).sum()) + 1
+        assert set(order[:n].tolist()) == set(kept.nonzero().flatten().tolist())
+
+
+def test_top_p_of_a_row_does_not_depend_on_the_others() -> None:
+    torch.manual_seed(0)
+    few, many = torch.randn(2, 3 * MOST_IN_NUCLEUS) * torch.tensor([[2.0], [0.1]])
+    settings, uniform = SamplingSettings(top_p=0.9), torch.rand(2000, dtype=torch.float64)
+    alone = choose(few.expand(2000, -1), settings, uniform)
+    beside = choose(torch.cat([few.expand(2000, -1), many[None]]), settings, torch.cat([uniform, uniform[:1]]))
+    assert torch.equal(alone, beside[:-1]) and len(set(alone.tolist())) > 20
 
 
 @pytest.mark.parametrize("keep", [keep_top_p, keep_typical, keep_min_p])

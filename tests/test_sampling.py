@@ -10,12 +10,13 @@ from conftest import TINY_CONFIG
 from test_loops import repeated_by_definition
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt2zh.decoder import Decoder
+from gpt2zh.decoder import Decoder, make_decoder
 from gpt2zh.device import choose_device
 from gpt2zh.draft import MOST_LOOPS, Draft, Meanings, Sample
 from gpt2zh.logits import SamplingSettings
 from gpt2zh.model import ControlIds, new_model
-from gpt2zh.sampling import decoder_of, generate_batch, generate_once, write
+from gpt2zh.sampling import generate_batch, generate_once, write
+from gpt2zh.shape import shape_of
 
 END, NEWLINE, V = 2, 3, 40
 STOP, QUOTE, COMMA = 10, 11, 12  # 。 ” ，
@@ -50,9 +51,10 @@ def model() -> GPT2LMHeadModel:
     return model
 
 
-@pytest.fixture(scope="module")
-def decoder(model: GPT2LMHeadModel) -> Decoder:
-    return decoder_of(model, choose_device("cpu", "fp32"))
+@pytest.fixture(scope="module", params=["C++", "torch"])
+def decoder(model: GPT2LMHeadModel, request: pytest.FixtureRequest) -> Decoder:
+    shape, compile = shape_of(model.config.to_dict()), "on" if request.param == "C++" else "off"
+    return make_decoder(model.state_dict(), shape, choose_device("cpu", "fp32"), compile=compile)
 
 
 def texts(

@@ -1,0 +1,340 @@
+// GPT-2's forward pass for writing, all of it in one call: what decoder.py computes with torch's operators, on a CPU.
+//
+// A text is written a token at a time, so a step takes as long as its weights take to read. They lie in the order in which they are
+// read, in panels: for 16 outputs at a time the weights of the first GROUP inputs, then of the next, each a vector.
+//
+//     weights   [outputs / 16] [inputs / GROUP] [16] [GROUP]        keys     [layer] [row] [head] [capacity / 16] [size] [16]
+//               GROUP: 1 in fp32, 2 in bf16, 4 in int8              values   [layer] [row] [head] [capacity] [size]
+//
+// Each output is one sum over its inputs in their order, however many rows are computed together: a row's numbers do not depend
+// on the others, to the last bit, and to read n tokens gives what n steps give.
+//
+// Built by native.py with -DBITS=32, 16 or 8, the bits of a weight. Inputs stay fp32; of 8-bit weights they are rounded to 8 bits, a
+// scale for each row, and sums are exact. Keys and values are bf16 unless weights are fp32.
+
+#include <cfloat>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <omp.h>
+#include <immintrin.h>
+
+typedef float floats __attribute__((vector_size(64), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(64), aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(32), aligned(2)));
+typedef uint8_t bytes __attribute__((vector_size(16), aligned(1)));
+
+constexpr int64_t LANES = 16, PANELS = 2, WIDTH = LANES * PANELS;  // numbers in a vector; panels, outputs computed together
+
+// What native_decoder.py passes: structures of the same fields.
+
+struct Linear {
+    const char *weight;          // panels
+    const float *bias, *scale;   // (outputs), filled up to whole WIDTHs; the scale of an int8 output
+    const int32_t *sum;          // (outputs): of an output's int8 weights
+    int64_t inputs, outputs;     // outputs: filled up
+};
+
+struct Layer {
+    const float *ln_1[2], *ln_2[2];  // weight and bias, (n_embd)
+    Linear c_attn, attn_proj, c_fc, mlp_proj;
+    float scale;  // of attention
+};
+
+struct Model {
+    const Layer *layers;
+    const float *wte, *wpe, *ln_f[2];
+    Linear head;
+    int64_t n_layer, n_embd, n_head;
+    float epsilon;
+};
+
+struct Cache {
+    char *keys, *values;
+    int64_t rows, capacity;
+};
+
+// ----- a number in memory, a vector in a register --------------------------------------------------------------------------------
+
+static inline floats from_halves(const uint16_t *p) {
+    return (floats)(__builtin_convertvector(*(const halves *)p, words) << 16);
+}
+
+static inline uint16_t to_half(float x) {  // to the nearest, ties to even
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+#if BITS == 32
+typedef float cell;
+static inline floats load(const cell *p) { return *(const floats *)p; }
+static inline cell to_cell(float x) { return x; }
+#else
+typedef uint16_t cell;
+static inline floats load(const cell *p) { return from_halves(p); }
+static inline cell to_cell(float x) { return to_half(x); }
+#endif
+
+#if BITS == 32
+typedef float input;
+typedef floats sums, weights;
+constexpr int64_t GROUP = 1;
+static inline weights unpack(const char *p) { return *(const floats *)p; }
+static inline sums add(sums sum, weights w, const input *x) { return sum + w * x[0]; }
+#elif BITS == 16 && defined __AVX512BF16__
+typedef uint16_t input;
+typedef floats sums;
+typedef __m512bh weights;
+constexpr int64_t GROUP = 2;
+static inline weights unpack(const char *p) { return (__m512bh)_mm512_loadu_si512(p); }
+static inline sums add(sums sum, weights w, const input *x) {
+    int32_t two;
+    memcpy(&two, x, 4);
+    return (floats)_mm512_dpbf16_ps((__m512)sum, w, (__m512bh)_mm512_set1_epi32(two));
+}
+#elif BITS == 16
+typedef float input;
+typedef floats sums;
+struct weights { floats even, odd; };
+constexpr int64_t GROUP = 2;
+static inline weights unpack(const char *p) {
+    const words pairs = *(const words *)p;
+    return {(floats)(pairs << 16), (floats)(pairs & 0xffff0000u)};
+}
+static inline sums add(sums sum, weights w, const input *x) { return sum + w.even * x[0] + w.odd * x[1]; }
+#else
+typedef uint8_t input;
+typedef ints sums;
+typedef __m512i weights;
+constexpr int64_t GROUP = 4;
+static inline weights unpack(const char *p) { return _mm512_loadu_si512(p); }
+static inline sums add(sums sum, weights w, const input *x) {
+    int32_t four;
+    memcpy(&four, x, 4);
+    return (ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(four), w);
+}
+#endif
+
+static inline float total(floats v) {
+    float sum = 0;
+    for (int64_t i = 0; i < LANES; i++) sum += v[i];
+    return sum;
+}
+
+static inline floats larger(floats a, floats b) { return a > b ? a : b; }
+
+static inline float largest(floats v) {
+    float most = v[0];
+    for (int64_t i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
+static const float ROUND = 12582912;  // 1.5 * 2^23: adding it leaves no bits for what is behind the point
+
+// e^x to 2 units in the last place. Source: Cephes, expf.
+static inline floats exponential(floats x) {
+    x = larger(x, floats{} - 87.f);
+    x = x < 88.f ? x : floats{} + 88.f;
+    const floats shifted = x * 1.44269504088896341f + ROUND, n = shifted - ROUND;
+    const floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.f;
+    return y * (floats)(((ints)shifted - (ints)(floats{} + ROUND) + 127) << 23);
+}
+
+// x / 2 (1 + tanh u) = x / (1 + e^-2u)
+static inline floats gelu(floats x) {
+    return x / (1.f + exponential(-1.59576912160573f * (x + 0.044715f * x * x * x)));
+}
+
+// ----- a row -------------------------------------------------------------------------------------------------------------------
+
+static void layer_norm(const float *x, const float *const ln[2], int64_t n, float epsilon, float *y) {
+    floats sum{}, squares{};
+    for (int64_t i = 0; i < n; i += LANES) sum += *(const floats *)(x + i);
+    const float mean = total(sum) / n;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const floats d = *(const floats *)(x + i) - mean;
+        squares += d * d;
+    }
+    const float scale = 1 / __builtin_sqrtf(total(squares) / n + epsilon);
+    for (int64_t i = 0; i < n; i += LANES)
+        *(floats *)(y + i) = (*(const floats *)(x + i) - mean) * scale * *(const floats *)(ln[0] + i) + *(const floats *)(ln[1] + i);
+}
+
+// A row as a linear layer takes it. Returns its scale.
+static float take(const float *x, int64_t n, input *y) {
+#if BITS == 8
+    floats most{};
+    for (int64_t i = 0; i < n; i += LANES) {
+        const floats v = *(const floats *)(x + i);
+        most = larger(most, larger(v, -v));
+    }
+    const float magnitude = largest(most), inverse = magnitude > 0 ? 127 / magnitude : 0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const floats rounded = *(const floats *)(x + i) * inverse + ROUND;
+        *(bytes *)(y + i) = __builtin_convertvector((ints)rounded - (ints)(floats{} + ROUND) + 128, bytes);
+    }
+    return magnitude / 127;
+#elif BITS == 16 && defined __AVX512BF16__
+    for (int64_t i = 0; i < n; i++) y[i] = to_half(x[i]);
+    return 1;
+#else
+    memcpy(y, x, n * sizeof *y);
+    return 1;
+#endif
+}
+
+template <int64_t blocks>
+static void weigh(const float *p, const cell *values, int64_t n, int64_t size, float *y) {
+    for (int64_t d = 0; d < size; d += blocks * LANES) {
+        floats sum[blocks]{};
+        for (int64_t t = 0; t < n; t++)
+            for (int64_t b = 0; b < blocks; b++) sum[b] += p[t] * load(values + t * size + d + b * LANES);
+        for (int64_t b = 0; b < blocks; b++) *(floats *)(y + d + b * LANES) = sum[b];
+    }
+}
+
+// One head's attention of one row to n positions. p: room for n filled up to whole vectors.
+static void attend(const float *q, const cell *keys, const cell *values, int64_t n, int64_t size, float scale, float *p, float *y) {
+    floats most = floats{} - FLT_MAX, sum{};
+    for (int64_t t = 0; t < n; t += LANES) {
+        floats score{};
+        for (int64_t d = 0; d < size; d++) score += q[d] * load(keys + t * size + d * LANES);
+        *(floats *)(p + t) = score * scale;
+        for (int64_t i = n; i < t + LANES; i++) p[i] = -FLT_MAX;
+        most = larger(most, *(const floats *)(p + t));
+    }
+    const float top = largest(most);
+    for (int64_t t = 0; t < n; t += LANES) {
+        *(floats *)(p + t) = exponential(*(const floats *)(p + t) - top);
+        for (int64_t i = n; i < t + LANES; i++) p[i] = 0;
+        sum += *(const floats *)(p + t);
+    }
+    size % (4 * LANES) ? weigh<1>(p, values, n, size, y) : weigh<4>(p, values, n, size, y);
+    const float inverse = 1 / total(sum);
+    for (int64_t d = 0; d < size; d += LANES) *(floats *)(y + d) *= inverse;
+}
+
+// ----- rows ----------------------------------------------------------------------------------------------------------------------
+
+enum After { STORE, ADD, GELU };  // what becomes of an output: it is stored, added to what is there, or stored after GELU
+
+struct Rows {
+    const input *x;
+    const float *scales;
+    int64_t stride;
+};
+
+template <int64_t rows>
+static void tile(const Linear &l, int64_t output, const Rows &in, int64_t row, float *y, int64_t stride, After after) {
+    const int64_t bytes_of_panel = l.inputs / GROUP * 64;
+    const char *w = l.weight + output / LANES * bytes_of_panel;
+    const input *x = in.x + row * in.stride;
+    sums sum[rows][PANELS]{};
+    for (int64_t i = 0; i < l.inputs; i += GROUP, w += 64)
+        for (int64_t p = 0; p < PANELS; p++) {
+            const weights one = unpack(w + p * bytes_of_panel);
+            for (int64_t r = 0; r < rows; r++) sum[r][p] = add(sum[r][p], one, x + r * in.stride + i);
+        }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t p = 0; p < PANELS; p++) {
+            const int64_t at = output + p * LANES;
+#if BITS == 8
+            floats v = __builtin_convertvector(sum[r][p] - 128 * *(const ints *)(l.sum + at), floats);
+            v = v * (in.scales[row + r] * *(const floats *)(l.scale + at)) + *(const floats *)(l.bias + at);
+#else
+            const floats v = sum[r][p] + *(const floats *)(l.bias + at);
+#endif
+            floats *to = (floats *)(y + (row + r) * stride + at);
+            *to = after == STORE ? v : after == ADD ? *to + v : gelu(v);
+        }
+}
+
+static void apply(const Linear &l, int64_t n, const Rows &in, float *y, int64_t stride, After after) {
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < l.outputs / WIDTH; b++) {
+        int64_t row = 0;
+        for (; n - row >= 8; row += 8) tile<8>(l, b * WIDTH, in, row, y, stride, after);
+        for (; n - row >= 4; row += 4) tile<4>(l, b * WIDTH, in, row, y, stride, after);
+        for (; n - row >= 2; row += 2) tile<2>(l, b * WIDTH, in, row, y, stride, after);
+        for (; n - row >= 1; row += 1) tile<1>(l, b * WIDTH, in, row, y, stride, after);
+    }
+}
+
+// ----- the model -----------------------------------------------------------------------------------------------------------------
+
+static int64_t filled(int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+
+// Append n tokens to rows of a cache, each at its position; several may belong to one row. Returns 0, or 1 where memory ran out.
+// logits: (n, head.outputs), or NULL.
+extern "C" int forward(const Model *model, const Cache *cache, int64_t n, const int64_t *tokens, const int64_t *positions,
+                       const int64_t *rows, float *logits, int threads) {
+    const Model &m = *model;
+    const int64_t C = m.n_embd, H = m.n_head, D = C / H, capacity = cache->capacity;
+    const int64_t width = filled(C), qkv_width = filled(3 * C), F = m.layers[0].mlp_proj.inputs, wide = filled(F > C ? F : C);
+    float *const room = (float *)aligned_alloc(64, (n * (2 * width + qkv_width + 2 * wide + LANES) + threads * capacity) * 4);
+    if (!room) return 1;
+    float *const x = room, *const y = x + n * width, *const qkv = y + n * width, *const f = qkv + n * qkv_width,
+                *const scores = f + n * wide, *const scales = scores + threads * capacity;
+    input *const taken = (input *)(scales + n * LANES);
+    const Rows in = {taken, scales, wide};
+#pragma omp parallel num_threads(threads)
+    {
+        float *const p = scores + omp_get_thread_num() * capacity;
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t i = 0; i < C; i++) x[r * width + i] = m.wte[tokens[r] * C + i] + m.wpe[positions[r] * C + i];
+        for (int64_t number = 0; number < m.n_layer; number++) {
+            const Layer &layer = m.layers[number];
+            const int64_t plane = capacity * D, first = number * cache->rows * H * plane;
+            cell *const keys = (cell *)cache->keys + first, *const values = (cell *)cache->values + first;
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) {
+                layer_norm(x + r * width, layer.ln_1, C, m.epsilon, y + r * width);
+                scales[r] = take(y + r * width, C, taken + r * wide);
+            }
+            apply(layer.c_attn, n, in, qkv, qkv_width, STORE);
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++)
+                for (int64_t i = 0; i < C; i++) {
+                    const int64_t t = positions[r], d = i % D, at = (rows[r] * H + i / D) * plane;
+                    keys[at + t / LANES * LANES * D + d * LANES + t % LANES] = to_cell(qkv[r * qkv_width + C + i]);
+                    values[at + t * D + d] = to_cell(qkv[r * qkv_width + 2 * C + i]);
+                }
+#pragma omp for schedule(static, 1)
+            for (int64_t i = 0; i < n * H; i++) {
+                const int64_t r = i / H, d = i % H * D, at = (rows[r] * H + i % H) * plane;
+                attend(qkv + r * qkv_width + d, keys + at, values + at, positions[r] + 1, D, layer.scale, p, y + r * width + d);
+            }
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) scales[r] = take(y + r * width, C, taken + r * wide);
+            apply(layer.attn_proj, n, in, x, width, ADD);
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) {
+                layer_norm(x + r * width, layer.ln_2, C, m.epsilon, y + r * width);
+                scales[r] = take(y + r * width, C, taken + r * wide);
+            }
+            apply(layer.c_fc, n, in, f, wide, GELU);
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) scales[r] = take(f + r * wide, F, taken + r * wide);
+            apply(layer.mlp_proj, n, in, x, width, ADD);
+        }
+        if (logits) {
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) {
+                layer_norm(x + r * width, m.ln_f, C, m.epsilon, y + r * width);
+                scales[r] = take(y + r * width, C, taken + r * wide);
+            }
+            apply(m.head, n, in, logits, m.head.outputs, STORE);
+        }
+    }
+    free(room);
+    return 0;
+}
