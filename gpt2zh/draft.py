@@ -83,12 +83,12 @@ class Draft:
         return self._draws.random()
 
     def forbidden(self) -> list[int]:
-        """Ids that must not come next, besides those that no text may hold."""
+        """Ids that must not come next, besides those that no text of these settings may hold."""
         n = self.settings.no_repeat_ngram
         banned = [*self.barred.get(len(self.ids), ())]
         if n:
             banned += self._followers.get(tuple(self.ids[len(self.ids) - n + 1 :]), ())
-        if self.settings.ignore_end or self.n_sentences < self.settings.sentences:
+        if self.n_sentences < self.settings.sentences:
             banned.append(self.meanings.end)
         return banned
 

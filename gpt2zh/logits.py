@@ -161,12 +161,13 @@ def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tens
         return logits.argmax(-1)
     logits, ids = candidates(logits, settings)
     cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, k)
-    if not torch.isfinite(cumulative[:, -1]).all():
+    totals = cumulative[:, -1:]
+    if not math.isfinite(totals.sum().item()):
         raise UserError(
             f"模型给出的概率不是数：权重已发散，或 --temperature {settings.temperature}、--repetition_penalty {settings.repetition_penalty} 太极端。",
             "the model's probabilities are no numbers: its weights diverged, or these settings are too extreme.",
         )
     # Inverse transform: the first token whose cumulative probability exceeds u. u is scaled by the sum, which rounding
     # leaves a little off 1, and tokens of probability 0 add nothing, so none of them is ever the first.
-    place = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
-    return place if ids is None else ids.gather(-1, place[:, None])[:, 0]
+    place = torch.searchsorted(cumulative, uniform[:, None] * totals, right=True).clamp_(max=logits.shape[-1] - 1)
+    return (place if ids is None else ids.gather(-1, place))[:, 0]

@@ -9,8 +9,8 @@
 // Each output is one sum over its inputs in their order, however many rows are computed together: a row's numbers do not depend
 // on the others, to the last bit, and to read n tokens gives what n steps give.
 //
-// Built by native.py with -DBITS=32, 16 or 8, the bits of a weight. Inputs stay fp32; of 8-bit weights they are rounded to 8 bits, a
-// scale for each row, and sums are exact. Keys and values are bf16 unless weights are fp32.
+// Built by native.py with -DBITS=32, 16 or 8, the bits of a weight. Of bf16 weights the inputs are rounded to bf16 where the processor
+// multiplies that, of 8-bit weights to 8 bits, a scale for each row, and sums are exact. Keys and values are bf16 unless weights are fp32.
 
 #include <cfloat>
 #include <cstdint>
@@ -288,6 +288,18 @@ extern "C" int forward(const Model *model, const Cache *cache, int64_t n, const 
 #pragma omp parallel num_threads(threads)
     {
         float *const p = scores + omp_get_thread_num() * capacity;
+        // All threads come to each of these together, do a share of the rows or outputs, and wait for each other.
+        const auto take_rows = [&](const float *from, int64_t stride, int64_t size) {
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) scales[r] = take(from + r * stride, size, taken + r * wide);
+        };
+        const auto normalise = [&](const float *const ln[2]) {
+#pragma omp for schedule(static)
+            for (int64_t r = 0; r < n; r++) {
+                layer_norm(x + r * width, ln, C, m.epsilon, y + r * width);
+                scales[r] = take(y + r * width, C, taken + r * wide);
+            }
+        };
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < n; r++)
             for (int64_t i = 0; i < C; i++) x[r * width + i] = m.wte[tokens[r] * C + i] + m.wpe[positions[r] * C + i];
@@ -295,11 +307,7 @@ extern "C" int forward(const Model *model, const Cache *cache, int64_t n, const 
             const Layer &layer = m.layers[number];
             const int64_t plane = capacity * D, first = number * cache->rows * H * plane;
             cell *const keys = (cell *)cache->keys + first, *const values = (cell *)cache->values + first;
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < n; r++) {
-                layer_norm(x + r * width, layer.ln_1, C, m.epsilon, y + r * width);
-                scales[r] = take(y + r * width, C, taken + r * wide);
-            }
+            normalise(layer.ln_1);
             apply(layer.c_attn, n, in, qkv, qkv_width, STORE);
 #pragma omp for schedule(static)
             for (int64_t r = 0; r < n; r++)
@@ -313,25 +321,15 @@ extern "C" int forward(const Model *model, const Cache *cache, int64_t n, const 
                 const int64_t r = i / H, d = i % H * D, at = (rows[r] * H + i % H) * plane;
                 attend(qkv + r * qkv_width + d, keys + at, values + at, positions[r] + 1, D, layer.scale, p, y + r * width + d);
             }
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < n; r++) scales[r] = take(y + r * width, C, taken + r * wide);
+            take_rows(y, width, C);
             apply(layer.attn_proj, n, in, x, width, ADD);
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < n; r++) {
-                layer_norm(x + r * width, layer.ln_2, C, m.epsilon, y + r * width);
-                scales[r] = take(y + r * width, C, taken + r * wide);
-            }
+            normalise(layer.ln_2);
             apply(layer.c_fc, n, in, f, wide, GELU);
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < n; r++) scales[r] = take(f + r * wide, F, taken + r * wide);
+            take_rows(f, wide, F);
             apply(layer.mlp_proj, n, in, x, width, ADD);
         }
         if (logits) {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < n; r++) {
-                layer_norm(x + r * width, m.ln_f, C, m.epsilon, y + r * width);
-                scales[r] = take(y + r * width, C, taken + r * wide);
-            }
+            normalise(m.ln_f);
             apply(m.head, n, in, logits, m.head.outputs, STORE);
         }
     }

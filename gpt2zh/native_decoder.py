@@ -3,7 +3,7 @@
 In: weights by their stock names, a `Shape`. Out: logits. Knows nothing of sampling. Refuses: what the kernel does not know.
 """
 
-import mmap
+import math
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 
@@ -69,6 +69,20 @@ class NativeCache:
         self.keys[:, target, :, :panels] = self.keys[:, source, :, :panels]
 
 
+class Memory:
+    """Room for numbers in the order of their use, in one piece: packing leaves no holes beside them."""
+
+    def __init__(self, size: int) -> None:
+        self.free = torch.empty(size, dtype=torch.uint8)  # what is not used of it costs nothing
+
+    def keep(self, values: torch.Tensor, dtype: torch.dtype = torch.float32) -> int:
+        """Copy `values` there, one after the other. Returns the address."""
+        size = values.numel() * dtype.itemsize
+        place, self.free = self.free[:size].view(dtype), self.free[up_to(size, 64) :]
+        place.view(values.shape).copy_(values.detach())
+        return place.data_ptr()
+
+
 class NativeDecoder:
     """A model that can only write, on this CPU.
 
@@ -88,47 +102,48 @@ class NativeDecoder:
         self.forward.argtypes = (POINTER(_Model), POINTER(_Cache), c_int64, *[c_void_p] * 4, c_int)
         self.shape, self.device, self.dtype = shape, torch.device("cpu"), dtype
         self.cache_dtype = torch.float32 if dtype is torch.float32 else torch.bfloat16
-        self.kept: list[torch.Tensor] = []  # what the structures point to
-
-        head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"].t()
-        places = [f"transformer.h.{number}" for number in range(shape.n_layer)]
-        names = "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"
-        matrices = [head, *(weights[f"{place}.{name}.weight"] for place in places for name in names)]
-        room = huge_pages(sum(len(one) * up_to(one.shape[1], WIDTH) * dtype.itemsize for one in matrices))
-
-        def keep(values: torch.Tensor) -> int:
-            self.kept.append(values.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format))
-            return self.kept[-1].data_ptr()
-
-        def norm(name: str) -> Array:
-            return (c_void_p * 2)(keep(weights[f"{name}.weight"]), keep(weights[f"{name}.bias"]))
-
-        def linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> _Linear:
-            nonlocal room
-            fill = up_to(weight.shape[1], WIDTH) - weight.shape[1]
-            weight = F.pad(weight.detach().float(), (0, fill))
-            bias = weight.new_zeros(weight.shape[1]) if bias is None else F.pad(bias.detach(), (0, fill))
-            scale = sums = None
-            if dtype is torch.int8:
-                scale = weight.abs().amax(0).clamp_(min=TINIEST) / 127  # (out,)
-                weight = (weight / scale).round_()
-                sums = weight.sum(0).int()
-            panels, room = room[: weight.numel() * dtype.itemsize].view(dtype), room[weight.numel() * dtype.itemsize :]
-            group = 4 // dtype.itemsize
-            grouped = weight.view(len(weight) // group, group, -1, LANES).permute(2, 0, 3, 1)
-            panels.view(grouped.shape).copy_(grouped)
-            self.kept += [panels, *([scale, sums] if sums is not None else [])]
-            pointers = (None, None) if sums is None else (scale.data_ptr(), sums.data_ptr())
-            return _Linear(panels.data_ptr(), keep(bias), *pointers, *weight.shape)
-
+        n_bytes = (4 * up_to(math.prod(one), 64 * WIDTH) for one in shape.weight_shapes().values())
+        self.memory = Memory(2 * sum(n_bytes))  # panels are filled up, and wte lies there twice
+        head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"]
         layers = (_Layer * shape.n_layer)()
-        for number, place in enumerate(places):
-            inside = [linear(weights[f"{place}.{name}.weight"], weights[f"{place}.{name}.bias"]) for name in names]
-            norms = norm(f"{place}.ln_1"), norm(f"{place}.ln_2")
+        for number in range(shape.n_layer):
+            place = f"transformer.h.{number}"
+            inside = [
+                self._linear(weights[f"{place}.{name}.weight"], weights[f"{place}.{name}.bias"])
+                for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+            ]
+            norms = [self._pair(weights, f"{place}.{name}") for name in ("ln_1", "ln_2")]
             layers[number] = _Layer(*norms, *inside, shape.attention_scale(number))
-        embeddings = keep(weights["transformer.wte.weight"]), keep(weights["transformer.wpe.weight"])
-        sizes = shape.n_layer, shape.n_embd, shape.n_head, shape.layer_norm_epsilon
-        self.model = _Model(layers, *embeddings, norm("transformer.ln_f"), linear(head), *sizes)
+        self.model = _Model(
+            layers,
+            self.memory.keep(weights["transformer.wte.weight"]),
+            self.memory.keep(weights["transformer.wpe.weight"]),
+            self._pair(weights, "transformer.ln_f"),
+            self._linear(head.t(), torch.zeros(len(head))),
+            shape.n_layer,
+            shape.n_embd,
+            shape.n_head,
+            shape.layer_norm_epsilon,
+        )
+
+    def _pair(self, weights: Mapping[str, torch.Tensor], name: str) -> Array:
+        """A layer norm's weight and bias."""
+        return (c_void_p * 2)(*(self.memory.keep(weights[f"{name}.{part}"]) for part in ("weight", "bias")))
+
+    def _linear(self, weight: torch.Tensor, bias: torch.Tensor) -> _Linear:
+        """Args: weight (in, out), bias (out,)."""
+        inputs, outputs = len(weight), up_to(weight.shape[1], WIDTH)
+        fill = (0, outputs - weight.shape[1])
+        weight, scale, sums = F.pad(weight, fill), None, None
+        if self.dtype is torch.int8:
+            largest = torch.maximum(weight.amax(0), -weight.amin(0)).clamp_(min=TINIEST)  # (out,)
+            weight = (weight * (127 / largest)).round_()
+            scale = self.memory.keep(largest / 127)
+            sums = self.memory.keep(weight.sum(0), torch.int32)
+        group = 4 // self.dtype.itemsize
+        panels = weight.view(inputs // group, group, -1, LANES).permute(2, 0, 3, 1)
+        pointers = self.memory.keep(panels, self.dtype), self.memory.keep(F.pad(bias, fill))
+        return _Linear(*pointers, scale, sums, inputs, outputs)
 
     def new_cache(self, rows: int, capacity: int) -> NativeCache:
         """An empty cache for `rows` texts of at most `capacity` ids, and at most n_ctx."""
@@ -163,11 +178,3 @@ class NativeDecoder:
         if self.forward(self.model, cache.struct, n, *pointers, result_pointer, torch.get_num_threads()):
             raise MemoryError(f"{n} tokens")
         return result[:, : self.shape.vocab_size]
-
-
-def huge_pages(size: int) -> torch.Tensor:
-    """Memory for `size` bytes, uint8, in the largest pages that the system gives: a tenth faster to read than others."""
-    memory = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)

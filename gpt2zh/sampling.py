@@ -61,7 +61,8 @@ def write(
         The texts in the order in which they end.
     """
     n_ctx, meanings = decoder.shape.n_positions, Meanings(vocabulary)
-    never = torch.tensor([*vocabulary.never_sampled], dtype=torch.long, device=decoder.device)
+    never = [*vocabulary.never_sampled, *([vocabulary.document_end_id] if settings.ignore_end else [])]
+    never = torch.tensor(never, dtype=torch.long, device=decoder.device)
     rows = min(batch_size, len(numbers))
     cache = decoder.new_cache(rows + 1, len(prefix) + length + EXTRA_TO_FINISH + 1)
     # The last row keeps the prefix for those to come.

@@ -13,14 +13,14 @@ LAYERS = {
     0: {"errors", "files", "folders", "workers", "memory", "shape"},
     1: {
         "flags", "model_flags", "command_line", "runlog", "recipe", "prefetch", "lifeline", "lock", "resume", "spikes", "stopping",
-        "samples", "screen", "interactive", "text_stream",
+        "samples", "screen", "interactive", "text_stream", "loops",
         "encodings", "json_stream", "corpus", "hub", "corpus_writer",
         "cleaning", "cleaning_advertising", "cleaning_markup", "cleaning_layout", "cleaning_edits", "chapters", "duplicates",
         "preparation", "preparation_report",
         "vocabulary", "pipelines", "character_table", "alphabet", "lattice", "tokenizer", "loading",
         "sentencepiece_model", "subwords", "words", "thulac_decoder", "thulac_model",
     },
-    2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches", "loops"},
+    2: {"shards", "shard_plan", "shard_builder", "token_files", "shard_conversion", "batches"},
     3: {"device", "processes", "model", "attention", "forward", "loss", "optim", "throughput", "microbatch", "rehearsal", "checkpoint", "run_state", "weights", "packed", "native", "native_decoder", "torch_decoder", "decoder", "logits", "draft", "sampling", "evaluation"},
 }  # fmt: skip
 SIBLINGS = {
