@@ -49,12 +49,15 @@ class Contender:
     kind: str = "fp32"
     batches: tuple[int, ...] = (1, 10)
     checkout: str = ""
+    more: tuple[str, ...] = ()  # flags of generate.py
 
 
 CONTENDERS = {
     "ours-fp32": Contender("generate.py, fp32", "ours"),
     "ours-bf16": Contender("generate.py, bf16", "ours", "bf16"),
     "ours-int8": Contender("generate.py, int8", "ours", "int8"),
+    "torch-bf16": Contender("generate.py, bf16, --compile off", "ours", "bf16", more=("--compile", "off")),
+    "torch-int8": Contender("generate.py, int8, --compile off", "ours", "int8", more=("--compile", "off")),
     "stock-fp32": Contender("transformers generate, fp32", "transformers"),
     "stock-bf16": Contender("transformers generate, bf16", "transformers", "bf16"),
     "ct2-fp32": Contender("CTranslate2, fp32", "ctranslate2"),
@@ -65,7 +68,7 @@ CONTENDERS = {
     "ancestor": Contender("GPT2-Chinese", "ancestor", batches=(1,), checkout="GPT2-Chinese"),
     "ancestor-fast": Contender("GPT2-Chinese --fast_pattern", "ancestor-fast", batches=(1,), checkout="GPT2-Chinese"),
 }
-OURS = [name for name in CONTENDERS if name.startswith("ours")]
+OURS = [name for name in CONTENDERS if name.startswith("ours")]  # a column of ratios for each
 
 
 def make_model(folder: Path) -> Path:
@@ -84,7 +87,7 @@ def run_ours(contender: Contender, model: Path, batch_size: int, length: int, de
     command = [
         sys.executable, ROOT / "generate.py", "--model_path", model, "--prefix", PREFIX, "--length", length, "--topk", TOP_K,
         "--nsamples", batch_size, "--batch_size", batch_size, "--device", device, "--seed", 0, "--ignore_end", "--keep_loops",
-        "--save_json", "--save_samples_path", folder, *form,
+        "--save_json", "--save_samples_path", folder, *form, *contender.more,
     ]  # fmt: skip
     outcome = start(command, folder, folder / "samples.json", False)
     if outcome.value is None:

@@ -1,9 +1,9 @@
 // GPT-2's forward pass for writing, all of it in one call: what decoder.py computes with torch's operators, on a CPU.
 //
 // A text is written a token at a time, so a step takes as long as its weights take to read. They lie in the order in which they are
-// read, in panels: for 16 outputs at a time the weights of the first GROUP inputs, then of the next, each a vector.
+// read, in panels: for WIDTH outputs at a time the weights of the first GROUP inputs, two vectors, then of the next.
 //
-//     weights   [outputs / 16] [inputs / GROUP] [16] [GROUP]        keys     [layer] [row] [head] [capacity / 16] [size] [16]
+//     weights   [outputs / WIDTH] [inputs / GROUP] [WIDTH] [GROUP]  keys     [layer] [row] [head] [capacity / LANES] [size] [LANES]
 //               GROUP: 1 in fp32, 2 in bf16, 4 in int8              values   [layer] [row] [head] [capacity] [size]
 //
 // Each output is one sum over its inputs in their order, however many rows are computed together: a row's numbers do not depend
@@ -19,13 +19,20 @@
 #include <omp.h>
 #include <immintrin.h>
 
-typedef float floats __attribute__((vector_size(64), aligned(4)));
-typedef int32_t ints __attribute__((vector_size(64), aligned(4)));
-typedef uint32_t words __attribute__((vector_size(64), aligned(4)));
-typedef uint16_t halves __attribute__((vector_size(32), aligned(2)));
-typedef uint8_t bytes __attribute__((vector_size(16), aligned(1)));
+#ifdef __AVX512F__
+constexpr int64_t BYTES = 64, MOST_ROWS = 8;  // of a vector; rows computed together: as many sums as there are registers for
+#else
+constexpr int64_t BYTES = 32, MOST_ROWS = 4;
+#endif
+constexpr int64_t LANES = BYTES / 4, VECTORS = 2, WIDTH = LANES * VECTORS;  // numbers in a vector; vectors, outputs of a panel
+constexpr int64_t AHEAD = 8192;  // bytes: one row's weights are fetched so long before their turn
+extern "C" const int64_t lanes = LANES;
 
-constexpr int64_t LANES = 16, PANELS = 2, WIDTH = LANES * PANELS;  // numbers in a vector; panels, outputs computed together
+typedef float floats __attribute__((vector_size(BYTES), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(BYTES), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(BYTES), aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(BYTES / 2), aligned(2)));
+typedef uint8_t bytes __attribute__((vector_size(BYTES / 4), aligned(1)));
 
 // What native_decoder.py passes: structures of the same fields.
 
@@ -57,24 +64,18 @@ struct Cache {
 
 // ----- a number in memory, a vector in a register --------------------------------------------------------------------------------
 
-static inline floats from_halves(const uint16_t *p) {
-    return (floats)(__builtin_convertvector(*(const halves *)p, words) << 16);
-}
-
-static inline uint16_t to_half(float x) {  // to the nearest, ties to even
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
 #if BITS == 32
 typedef float cell;
 static inline floats load(const cell *p) { return *(const floats *)p; }
 static inline cell to_cell(float x) { return x; }
 #else
-typedef uint16_t cell;
-static inline floats load(const cell *p) { return from_halves(p); }
-static inline cell to_cell(float x) { return to_half(x); }
+typedef uint16_t cell;  // bf16
+static inline floats load(const cell *p) { return (floats)(__builtin_convertvector(*(const halves *)p, words) << 16); }
+static inline cell to_cell(float x) {  // to the nearest, ties to even
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
 #endif
 
 #if BITS == 32
@@ -105,6 +106,9 @@ static inline weights unpack(const char *p) {
 }
 static inline sums add(sums sum, weights w, const input *x) { return sum + w.even * x[0] + w.odd * x[1]; }
 #else
+#ifndef __AVX512VNNI__
+#error 8-bit products need AVX512-VNNI
+#endif
 typedef uint8_t input;
 typedef ints sums;
 typedef __m512i weights;
@@ -183,7 +187,7 @@ static float take(const float *x, int64_t n, input *y) {
     }
     return magnitude / 127;
 #elif BITS == 16 && defined __AVX512BF16__
-    for (int64_t i = 0; i < n; i++) y[i] = to_half(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = to_cell(x[i]);
     return 1;
 #else
     memcpy(y, x, n * sizeof *y);
@@ -234,38 +238,39 @@ struct Rows {
 
 template <int64_t rows>
 static void tile(const Linear &l, int64_t output, const Rows &in, int64_t row, float *y, int64_t stride, After after) {
-    const int64_t bytes_of_panel = l.inputs / GROUP * 64;
-    const char *w = l.weight + output / LANES * bytes_of_panel;
+    const char *w = l.weight + output / WIDTH * (l.inputs / GROUP) * (VECTORS * BYTES);
     const input *x = in.x + row * in.stride;
-    sums sum[rows][PANELS]{};
-    for (int64_t i = 0; i < l.inputs; i += GROUP, w += 64)
-        for (int64_t p = 0; p < PANELS; p++) {
-            const weights one = unpack(w + p * bytes_of_panel);
-            for (int64_t r = 0; r < rows; r++) sum[r][p] = add(sum[r][p], one, x + r * in.stride + i);
+    sums sum[rows][VECTORS]{};
+    for (int64_t i = 0; i < l.inputs; i += GROUP)
+        for (int64_t v = 0; v < VECTORS; v++, w += BYTES) {
+            if constexpr (rows == 1) __builtin_prefetch(w + AHEAD);
+            const weights one = unpack(w);
+            for (int64_t r = 0; r < rows; r++) sum[r][v] = add(sum[r][v], one, x + r * in.stride + i);
         }
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t p = 0; p < PANELS; p++) {
-            const int64_t at = output + p * LANES;
+        for (int64_t v = 0; v < VECTORS; v++) {
+            const int64_t at = output + v * LANES;
 #if BITS == 8
-            floats v = __builtin_convertvector(sum[r][p] - 128 * *(const ints *)(l.sum + at), floats);
-            v = v * (in.scales[row + r] * *(const floats *)(l.scale + at)) + *(const floats *)(l.bias + at);
+            const floats whole = __builtin_convertvector(sum[r][v] - 128 * *(const ints *)(l.sum + at), floats);
+            const floats result = whole * (in.scales[row + r] * *(const floats *)(l.scale + at)) + *(const floats *)(l.bias + at);
 #else
-            const floats v = sum[r][p] + *(const floats *)(l.bias + at);
+            const floats result = sum[r][v] + *(const floats *)(l.bias + at);
 #endif
             floats *to = (floats *)(y + (row + r) * stride + at);
-            *to = after == STORE ? v : after == ADD ? *to + v : gelu(v);
+            *to = after == STORE ? result : after == ADD ? *to + result : gelu(result);
         }
+}
+
+// Rows from `row` on, `most` of them at a time, then half as many.
+template <int64_t most>
+static void tiles(const Linear &l, int64_t output, const Rows &in, int64_t row, int64_t n, float *y, int64_t stride, After after) {
+    for (; n - row >= most; row += most) tile<most>(l, output, in, row, y, stride, after);
+    if constexpr (most > 1) tiles<most / 2>(l, output, in, row, n, y, stride, after);
 }
 
 static void apply(const Linear &l, int64_t n, const Rows &in, float *y, int64_t stride, After after) {
 #pragma omp for schedule(static)
-    for (int64_t b = 0; b < l.outputs / WIDTH; b++) {
-        int64_t row = 0;
-        for (; n - row >= 8; row += 8) tile<8>(l, b * WIDTH, in, row, y, stride, after);
-        for (; n - row >= 4; row += 4) tile<4>(l, b * WIDTH, in, row, y, stride, after);
-        for (; n - row >= 2; row += 2) tile<2>(l, b * WIDTH, in, row, y, stride, after);
-        for (; n - row >= 1; row += 1) tile<1>(l, b * WIDTH, in, row, y, stride, after);
-    }
+    for (int64_t output = 0; output < l.outputs; output += WIDTH) tiles<MOST_ROWS>(l, output, in, 0, n, y, stride, after);
 }
 
 // ----- the model -----------------------------------------------------------------------------------------------------------------

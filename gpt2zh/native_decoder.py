@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from gpt2zh import native
 from gpt2zh.shape import Shape
 
-LANES, WIDTH = 16, 32  # numbers in a vector; outputs computed together
+WHOLE = 16  # sizes are multiples of this: of the numbers in a vector, 8 or 16
 GELU = ("gelu_new", "gelu_pytorch_tanh")
 TINIEST = 1e-30  # outputs without weights are divided by this
 
@@ -51,12 +51,12 @@ def up_to(n: int, whole: int) -> int:
 
 
 class NativeCache:
-    """Keys, (n_layer, rows, n_head, capacity / 16, size, 16), values, (n_layer, rows, n_head, capacity, size), and how full rows are."""
+    """Keys, (n_layer, rows, n_head, capacity / lanes, size, lanes), values, (n_layer, rows, n_head, capacity, size), and how full rows are."""
 
-    def __init__(self, shape: Shape, rows: int, capacity: int, dtype: torch.dtype) -> None:
-        capacity, size = up_to(capacity, LANES), shape.n_embd // shape.n_head
+    def __init__(self, shape: Shape, rows: int, capacity: int, dtype: torch.dtype, lanes: int) -> None:
+        capacity, size = up_to(capacity, WHOLE), shape.n_embd // shape.n_head
         place = (shape.n_layer, rows, shape.n_head)
-        self.keys = torch.zeros((*place, capacity // LANES, size, LANES), dtype=dtype)
+        self.keys = torch.zeros((*place, capacity // lanes, size, lanes), dtype=dtype)
         self.values = torch.zeros((*place, capacity, size), dtype=dtype)
         self.lengths = [0] * rows
         self.struct = _Cache(self.keys.data_ptr(), self.values.data_ptr(), rows, capacity)
@@ -65,7 +65,7 @@ class NativeCache:
         """Give row `target` what row `source` holds."""
         n = self.lengths[target] = self.lengths[source]
         self.values[:, target, :, :n] = self.values[:, source, :, :n]
-        panels = up_to(n, LANES) // LANES
+        panels = -(-n // self.keys.shape[-1])
         self.keys[:, target, :, :panels] = self.keys[:, source, :, :panels]
 
 
@@ -96,13 +96,14 @@ class NativeDecoder:
 
     def __init__(self, weights: Mapping[str, torch.Tensor], shape: Shape, dtype: torch.dtype) -> None:
         size, inner = shape.n_embd // shape.n_head, shape.n_inner or 4 * shape.n_embd
-        if shape.activation_function not in GELU or size % LANES or inner % LANES:
+        if shape.activation_function not in GELU or size % WHOLE or inner % WHOLE:
             raise native.NotBuilt("not a model that native_decoder.cpp knows")
-        self.forward = native.load("native_decoder.cpp", BITS=8 * dtype.itemsize).forward
+        library = native.load("native_decoder.cpp", BITS=8 * dtype.itemsize)
+        self.forward, self.lanes = library.forward, c_int64.in_dll(library, "lanes").value
         self.forward.argtypes = (POINTER(_Model), POINTER(_Cache), c_int64, *[c_void_p] * 4, c_int)
         self.shape, self.device, self.dtype = shape, torch.device("cpu"), dtype
         self.cache_dtype = torch.float32 if dtype is torch.float32 else torch.bfloat16
-        n_bytes = (4 * up_to(math.prod(one), 64 * WIDTH) for one in shape.weight_shapes().values())
+        n_bytes = (4 * up_to(math.prod(one), 64 * 2 * WHOLE) for one in shape.weight_shapes().values())
         self.memory = Memory(2 * sum(n_bytes))  # panels are filled up, and wte lies there twice
         head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"]
         layers = (_Layer * shape.n_layer)()
@@ -132,7 +133,8 @@ class NativeDecoder:
 
     def _linear(self, weight: torch.Tensor, bias: torch.Tensor) -> _Linear:
         """Args: weight (in, out), bias (out,)."""
-        inputs, outputs = len(weight), up_to(weight.shape[1], WIDTH)
+        width = 2 * self.lanes  # of a panel
+        inputs, outputs = len(weight), up_to(weight.shape[1], width)
         fill = (0, outputs - weight.shape[1])
         weight, scale, sums = F.pad(weight, fill), None, None
         if self.dtype is torch.int8:
@@ -141,13 +143,13 @@ class NativeDecoder:
             scale = self.memory.keep(largest / 127)
             sums = self.memory.keep(weight.sum(0), torch.int32)
         group = 4 // self.dtype.itemsize
-        panels = weight.view(inputs // group, group, -1, LANES).permute(2, 0, 3, 1)
+        panels = weight.view(inputs // group, group, -1, width).permute(2, 0, 3, 1)
         pointers = self.memory.keep(panels, self.dtype), self.memory.keep(F.pad(bias, fill))
         return _Linear(*pointers, scale, sums, inputs, outputs)
 
     def new_cache(self, rows: int, capacity: int) -> NativeCache:
         """An empty cache for `rows` texts of at most `capacity` ids, and at most n_ctx."""
-        return NativeCache(self.shape, rows, min(capacity, self.shape.n_positions), self.cache_dtype)
+        return NativeCache(self.shape, rows, min(capacity, self.shape.n_positions), self.cache_dtype, self.lanes)
 
     def read(self, ids: Sequence[int], cache: NativeCache, row: int) -> None:
         """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
