@@ -40,12 +40,13 @@ def load(name: str, **defined: int) -> ctypes.CDLL:
             library.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=library.parent) as beside:
                 made = Path(beside, library.name)
-                subprocess.run([*command, source, "-o", made], check=True, capture_output=True, text=True)
+                said = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+                subprocess.run([*command, source, "-o", made], check=True, **said)
                 made.replace(library)
         return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if "error" in line] or [str(error)]
-        raise NotBuilt(said[0]) from None
+        problems = [line for line in error.stderr.splitlines() if "error" in line] or [str(error)]
+        raise NotBuilt(problems[0]) from None
     except OSError as error:
         raise NotBuilt(str(error)) from None
 
