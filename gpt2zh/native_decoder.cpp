@@ -195,6 +195,7 @@ static float take(const float *x, int64_t n, input *y) {
 #endif
 }
 
+// The values of n positions, each times its p, summed.
 template <int64_t blocks>
 static void weigh(const float *p, const cell *values, int64_t n, int64_t size, float *y) {
     for (int64_t d = 0; d < size; d += blocks * LANES) {
@@ -230,12 +231,13 @@ static void attend(const float *q, const cell *keys, const cell *values, int64_t
 
 enum After { STORE, ADD, GELU };  // what becomes of an output: it is stored, added to what is there, or stored after GELU
 
-struct Rows {
+struct Rows {  // as a linear layer takes them
     const input *x;
     const float *scales;
     int64_t stride;
 };
 
+// One panel's outputs for `rows` rows.
 template <int64_t rows>
 static void tile(const Linear &l, int64_t output, const Rows &in, int64_t row, float *y, int64_t stride, After after) {
     const char *w = l.weight + output / WIDTH * (l.inputs / GROUP) * (VECTORS * BYTES);
@@ -268,6 +270,7 @@ static void tiles(const Linear &l, int64_t output, const Rows &in, int64_t row, 
     if constexpr (most > 1) tiles<most / 2>(l, output, in, row, n, y, stride, after);
 }
 
+// All outputs of n rows: each thread does a share of the panels.
 static void apply(const Linear &l, int64_t n, const Rows &in, float *y, int64_t stride, After after) {
 #pragma omp for schedule(static)
     for (int64_t output = 0; output < l.outputs; output += WIDTH) tiles<MOST_ROWS>(l, output, in, 0, n, y, stride, after);

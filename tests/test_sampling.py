@@ -51,10 +51,11 @@ def model() -> GPT2LMHeadModel:
     return model
 
 
-@pytest.fixture(scope="module", params=["C++", "torch"])
+@pytest.fixture(scope="module", params=["auto", "off"], ids=["C++", "torch"])
 def decoder(model: GPT2LMHeadModel, request: pytest.FixtureRequest) -> Decoder:
-    shape, compile = shape_of(model.config.to_dict()), "on" if request.param == "C++" else "off"
-    return make_decoder(model.state_dict(), shape, choose_device("cpu", "fp32"), compile=compile)
+    """C++ where there is a compiler; torch's operators."""
+    shape = shape_of(model.config.to_dict())
+    return make_decoder(model.state_dict(), shape, choose_device("cpu", "fp32"), compile=request.param)
 
 
 def texts(
