@@ -3,7 +3,6 @@
 In: weights by their stock names, a `Shape`. Out: logits. Knows nothing of sampling. Refuses: what the kernel does not know.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 
@@ -103,8 +102,7 @@ class NativeDecoder:
         self.forward.argtypes = (POINTER(_Model), POINTER(_Cache), c_int64, *[c_void_p] * 4, c_int)
         self.shape, self.device, self.dtype = shape, torch.device("cpu"), dtype
         self.cache_dtype = torch.float32 if dtype is torch.float32 else torch.bfloat16
-        n_bytes = (4 * up_to(math.prod(one), 64 * 2 * WHOLE) for one in shape.weight_shapes().values())
-        self.memory = Memory(2 * sum(n_bytes))  # panels are filled up, and wte lies there twice
+        self.memory = Memory(self._n_bytes(inner))
         head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"]
         layers = (_Layer * shape.n_layer)()
         for number in range(shape.n_layer):
@@ -126,6 +124,15 @@ class NativeDecoder:
             shape.n_head,
             shape.layer_norm_epsilon,
         )
+
+    def _n_bytes(self, inner: int) -> int:
+        """What `_linear`, `_pair` and the embeddings will take of the memory, at most."""
+        width, shape = self.shape.n_embd, self.shape
+        block = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
+        linears = [*block * shape.n_layer, (width, shape.vocab_size)]
+        of_linears = sum((n * self.dtype.itemsize + 12) * up_to(out, 2 * self.lanes) + 4 * 64 for n, out in linears)
+        vectors = shape.vocab_size + shape.n_positions + 2 * (2 * shape.n_layer + 1)
+        return of_linears + vectors * 4 * width + 64 * vectors
 
     def _pair(self, weights: Mapping[str, torch.Tensor], name: str) -> Array:
         """A layer norm's weight and bias."""
