@@ -3,6 +3,7 @@
 In: weights by their stock names, a `Shape`. Out: logits. Knows nothing of sampling. Refuses: what the kernel does not know.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 
@@ -102,7 +103,7 @@ class NativeDecoder:
         self.forward.argtypes = (POINTER(_Model), POINTER(_Cache), c_int64, *[c_void_p] * 4, c_int)
         self.shape, self.device, self.dtype = shape, torch.device("cpu"), dtype
         self.cache_dtype = torch.float32 if dtype is torch.float32 else torch.bfloat16
-        self.memory = Memory(self._n_bytes(inner))
+        self.memory = Memory(self._n_bytes())
         head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"]
         layers = (_Layer * shape.n_layer)()
         for number in range(shape.n_layer):
@@ -125,14 +126,15 @@ class NativeDecoder:
             shape.layer_norm_epsilon,
         )
 
-    def _n_bytes(self, inner: int) -> int:
+    def _n_bytes(self) -> int:
         """What `_linear`, `_pair` and the embeddings will take of the memory, at most."""
-        width, shape = self.shape.n_embd, self.shape
-        block = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
-        linears = [*block * shape.n_layer, (width, shape.vocab_size)]
-        of_linears = sum((n * self.dtype.itemsize + 12) * up_to(out, 2 * self.lanes) + 4 * 64 for n, out in linears)
-        vectors = shape.vocab_size + shape.n_positions + 2 * (2 * shape.n_layer + 1)
-        return of_linears + vectors * 4 * width + 64 * vectors
+        sizes = self.shape.weight_shapes()
+        linears = {name: size for name, size in sizes.items() if ".h." in name and len(size) == 2}
+        panels = sum(
+            (n * self.dtype.itemsize + 12) * up_to(out, 2 * self.lanes) + 4 * 64
+            for n, out in [*linears.values(), (self.shape.n_embd, self.shape.vocab_size)]
+        )
+        return panels + sum(4 * math.prod(size) + 64 for name, size in sizes.items() if name not in linears)
 
     def _pair(self, weights: Mapping[str, torch.Tensor], name: str) -> Array:
         """A layer norm's weight and bias."""
