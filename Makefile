@@ -34,10 +34,10 @@ test: .venv/installed-dev
 	$(PY) -m pytest
 
 test-hosts: .venv/installed-dev
-	$(PY) -m pytest -rs tests/test_two_hosts.py
+	$(PY) -m pytest -rs tests/training/test_two_hosts.py
 
 faults: .venv/installed-dev
-	GPT2ZH_KILLS=200 $(PY) -m pytest tests/faults tests/test_resume.py tests/test_processes.py tests/test_two_hosts.py
+	GPT2ZH_KILLS=200 $(PY) -m pytest tests/faults tests/training/test_resume.py tests/training/test_processes.py tests/training/test_two_hosts.py
 
 faults-demo: .venv/installed-dev
 	rm -rf faults_demo

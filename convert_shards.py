@@ -8,10 +8,10 @@ import argparse
 import shlex
 
 from gpt2zh.errors import run_script, say
-from gpt2zh.flags import convert_shards_flags, train_flags
-from gpt2zh.shard_conversion import export_shards, import_shards
-from gpt2zh.shards import open_shards
-from gpt2zh.token_files import find_token_files
+from gpt2zh.flags.old_flags import convert_shards_flags, train_flags
+from gpt2zh.shards.convert import export_shards, import_shards
+from gpt2zh.shards.format import open_shards
+from gpt2zh.shards.token_files import find_token_files
 from tokenizations.loading import load_tokenizer
 
 

@@ -8,11 +8,11 @@ import math
 
 from tqdm import tqdm
 
-from gpt2zh import shards
-from gpt2zh.batches import evaluation_batches, evaluation_starts
-from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.model_flags import evaluate_flags
+from gpt2zh.flags.old_model_flags import evaluate_flags
+from gpt2zh.shards import format as shards
+from gpt2zh.shards.batches import evaluation_batches, evaluation_starts
+from gpt2zh.text.corpus import Corpus
 from tokenizations.loading import tokenizer_for_model
 
 UNKNOWN_SHARE_TO_WARN = 0.001
@@ -39,9 +39,9 @@ def main() -> None:
             )
 
     from gpt2zh.device import choose_device
-    from gpt2zh.evaluation import evaluate
-    from gpt2zh.loss import LanguageModelLoss
-    from gpt2zh.model import load_model
+    from gpt2zh.evaluation.likelihood import evaluate
+    from gpt2zh.model.loss import LanguageModelLoss
+    from gpt2zh.model.stock import load_model
 
     device = choose_device(flags.device, flags.precision)
     for note in device.notes:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.files import finished_models, read_text, require_writable, write_text
-from gpt2zh.interactive import converse
-from gpt2zh.model_flags import DEFAULT_PREFIX, generate_flags
-from gpt2zh.samples import SavedSamples, sample_block
-from gpt2zh.screen import Screen
+from gpt2zh.flags.old_model_flags import DEFAULT_PREFIX, generate_flags
+from gpt2zh.generation.interactive import converse
+from gpt2zh.generation.samples import SavedSamples, sample_block
+from gpt2zh.generation.screen import Screen
+from gpt2zh.system.files import finished_models, read_text, require_writable, write_text
 from tokenizations.loading import tokenizer_for_model
 from tokenizations.text_stream import TextStream
 from tokenizations.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gpt2zh.draft import Draft
+    from gpt2zh.generation.draft import Draft
 
 DEFAULT_MODEL = Path("model/final_model")  # the ancestor's; stands for "the run I just made"
 TOKENS_A_SENTENCE = 150  # at most, where --sentences is given and --length is not
@@ -99,7 +99,7 @@ def search_beams(flags: argparse.Namespace, folder: Path, saved: SavedSamples) -
     import torch
 
     from gpt2zh.device import choose_device
-    from gpt2zh.model import load_model
+    from gpt2zh.model.stock import load_model
 
     device = choose_device(flags.device, flags.precision)
     model = load_model(folder, len(tokenizer)).to(device.main).eval()
@@ -140,9 +140,9 @@ class Author:
         prefixes = [read_prefix(self.tokenizer, prompt, flags.raw_prefix) for prompt in prompts]
 
         # The torch layer only now: --help and a typing error in a path answer at once.
-        from gpt2zh.decoder import load_decoder
         from gpt2zh.device import choose_device
-        from gpt2zh.logits import SamplingSettings
+        from gpt2zh.generation.decoder import load_decoder
+        from gpt2zh.generation.logits import SamplingSettings
 
         device = choose_device(flags.device, flags.precision)
         self.decoder = load_decoder(folder, len(self.tokenizer), device, flags.quantize == "int8", flags.compile)

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from gpt2zh import corpus, hub
-from gpt2zh.cleaning import RULES
-from gpt2zh.corpus import FileRead
-from gpt2zh.corpus_writer import CorpusWriter, HeldPieces
-from gpt2zh.duplicates import Duplicate, DuplicateFinder, ParagraphCounter, RepeatedParagraphs
+from gpt2zh.cleaning.duplicates import Duplicate, DuplicateFinder, ParagraphCounter, RepeatedParagraphs
+from gpt2zh.cleaning.prepare import CONVERSIONS, Prepared, RawText, load_converter, prepare, start_preparing
+from gpt2zh.cleaning.report import Report, Source, is_report
+from gpt2zh.cleaning.rules import RULES
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.files import require_writable, write_text
-from gpt2zh.flags import prepare_data_flags
-from gpt2zh.preparation import CONVERSIONS, Prepared, RawText, load_converter, prepare, start_preparing
-from gpt2zh.preparation_report import Report, Source, is_report
-from gpt2zh.shard_plan import hold_out
-from gpt2zh.workers import batches, n_cores, ordered_map
+from gpt2zh.flags.old_flags import prepare_data_flags
+from gpt2zh.shards.plan import hold_out
+from gpt2zh.system.files import require_writable, write_text
+from gpt2zh.system.workers import batches, n_cores, ordered_map
+from gpt2zh.text import corpus, hub
+from gpt2zh.text.corpus import FileRead
+from gpt2zh.text.writer import CorpusWriter, HeldPieces
 
 BATCH = 200_000  # characters a task of a worker
 SMALL = 4_000_000  # bytes; below, starting workers takes longer than the work

@@ -13,23 +13,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
-from gpt2zh import shard_builder, shards
-from gpt2zh.batches import TrainingBatches, evaluation_batches
-from gpt2zh.command_line import Interval
-from gpt2zh.corpus import Corpus, corpus_sha256
 from gpt2zh.errors import Diverged, EnvironmentFault, Stopped, UserError, run_script, say
-from gpt2zh.files import require_writable
-from gpt2zh.flags import train_flags
-from gpt2zh.folders import clear_leftovers
-from gpt2zh.lock import only_owner
-from gpt2zh.prefetch import Prefetch
-from gpt2zh.processes import Alone, joined
-from gpt2zh.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
-from gpt2zh.resume import command_to_continue, compare, set_aside
-from gpt2zh.runlog import RunLog, SilentLog, SpokenLog
-from gpt2zh.shape import shape_of
-from gpt2zh.spikes import Spikes
-from gpt2zh.stopping import StopSignals
+from gpt2zh.flags.command_line import Interval
+from gpt2zh.flags.old_flags import train_flags
+from gpt2zh.model.shape import shape_of
+from gpt2zh.shards import build as shard_builder
+from gpt2zh.shards import format as shards
+from gpt2zh.shards.batches import TrainingBatches, evaluation_batches
+from gpt2zh.shards.prefetch import Prefetch
+from gpt2zh.system.files import require_writable
+from gpt2zh.system.folders import clear_leftovers
+from gpt2zh.system.lock import only_owner
+from gpt2zh.system.signals import StopSignals
+from gpt2zh.text.corpus import Corpus, corpus_sha256
+from gpt2zh.training.processes import SingleProcess, start_processes
+from gpt2zh.training.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
+from gpt2zh.training.resume import command_to_continue, compare, set_aside
+from gpt2zh.training.runlog import RunLog, SilentLog, SpokenLog
+from gpt2zh.training.spikes import Spikes
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
 
@@ -39,14 +40,14 @@ MOST_SKIPPED = 10  # steps in a row whose gradients are not finite
 
 
 def main() -> None:
-    with joined() as processes:  # one, or those that torchrun started
+    with start_processes() as processes:  # one, or those that torchrun started
         flags = train_flags()
         # The first process alone writes, so it alone has to be the only one.
         with nullcontext() if processes.rank else only_owner(flags.output_dir):
             train(flags, processes)
 
 
-def train(flags: argparse.Namespace, processes: Alone) -> None:
+def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
     # ----- 1. what the user named: tokenizer, model shape -----------------------------------------------------------
     tokenizer = (
         load_bytes(flags.encoder_json, flags.vocab_bpe)
@@ -58,17 +59,17 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     import torch
 
     from gpt2zh import device as devices
-    from gpt2zh import optim
-    from gpt2zh.checkpoint import Checkpoints, find_checkpoint, save_model, set_newer_aside
-    from gpt2zh.evaluation import evaluate
-    from gpt2zh.logits import SamplingSettings
-    from gpt2zh.loss import LanguageModelLoss
-    from gpt2zh.microbatch import USUAL, Trial, choose_micro_batch
-    from gpt2zh.model import ControlIds, count_parameters, load_model, new_model, read_config, record_ids
-    from gpt2zh.rehearsal import rehearse
-    from gpt2zh.run_state import Progress, RunState, read_state
+    from gpt2zh.evaluation.likelihood import evaluate
+    from gpt2zh.generation.logits import SamplingSettings
+    from gpt2zh.model.loss import LanguageModelLoss
+    from gpt2zh.model.stock import ControlIds, count_parameters, load_model, new_model, read_config, record_ids
     from gpt2zh.sampling import decoder_of, write
-    from gpt2zh.throughput import choose_compile, flops_per_token, measured_peak
+    from gpt2zh.training import optim
+    from gpt2zh.training.checkpoint import Checkpoints, find_checkpoint, save_model, set_newer_aside
+    from gpt2zh.training.rehearsal import rehearse
+    from gpt2zh.training.state import Progress, RunState, read_state
+    from gpt2zh.training.throughput import choose_compile, flops_per_token, measured_peak
+    from gpt2zh.training.trial import USUAL, Trial, choose_micro_batch
 
     # ----- 2. where and how to compute -------------------------------------------------------------------------------
     if flags.optimizer == "adamw8bit":
@@ -84,14 +85,14 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     processes.connect(device, flags.shard_model, flags.peer_timeout, flags.output_dir)
     writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
     for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
-        processes.first(require_writable, folder)
+        processes.on_first(require_writable, folder)
 
     # ----- 3. where the run begins: anew, from given weights, or where it stopped -------------------------------------
     saved = flags.output_dir / "checkpoints"
     for folder in (flags.output_dir, saved):
-        processes.first(clear_leftovers, folder)
-    checkpoint = None if flags.resume is None else processes.from_first(find_checkpoint, saved, flags.resume)
-    then = None if checkpoint is None else processes.from_first(read_state, checkpoint, False)
+        processes.on_first(clear_leftovers, folder)
+    checkpoint = None if flags.resume is None else processes.on_first(find_checkpoint, saved, flags.resume)
+    then = None if checkpoint is None else processes.on_first(read_state, checkpoint, False)
     if flags.resume is not None and then is None:
         say(f"{saved} 里没有检查点：从头开始。", "no checkpoint there: starting from the beginning.")
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
@@ -110,7 +111,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         compare(then.settings, {"vocabulary": tokenizer.fingerprint, **named})
     folder = checkpoint or (Path(flags.pretrained_model) if flags.pretrained_model else None)
     if checkpoint:
-        config = processes.from_first(read_config, checkpoint / "config.json")
+        config = processes.on_first(read_config, checkpoint / "config.json")
     if folder and not (checkpoint and processes.rank):  # a checkpoint may lie on the first machine only
         model = load_model(folder, len(tokenizer))
         require_same(load_model_tokenizer(folder), tokenizer, folder)
@@ -120,7 +121,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     n_ctx = model.config.n_positions
 
     # ----- 4. shards ------------------------------------------------------------------------------------------------
-    processes.first(tokenize, flags, tokenizer, then and then.settings)
+    processes.on_first(tokenize, flags, tokenizer, then and then.settings)
     data = shards.open_shards(flags.tokenized_data_path)
     shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
     shards.check_documents(data, flags.min_length, flags.val_ratio)
@@ -143,7 +144,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
     shape = str(shape_of(model.config.to_dict()))
     made = {"model": shape, "shards": str(data.manifest["settings"])}
-    processes.agree({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+    processes.require_same({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
 
     # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(
@@ -151,14 +152,14 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
     )
     muon_pays = device.fast_bf16 and not flags.shard_model
     recipe = choose_recipe(flags.recipe, wishes, model.config.n_embd, n_steps, muon_pays)
-    processes.agree({"recipe": str(recipe)})
-    processes.part_random_numbers(flags.seed)
+    processes.require_same({"recipe": str(recipe)})
+    processes.seed_apart(flags.seed)
     flops = flops_per_token(model.config)
     compiled, note = choose_compile(flags.compile, device, flops * n_steps * batches.tokens_per_step)
     if note:
         print(note)
     module = LanguageModelLoss(model, compiled, flags.gradient_checkpointing)
-    loss = processes.spread(module, module.run.blocks, device)
+    loss = processes.wrap(module, module.run.blocks, device)
     optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
     if batch_size is None:  # auto: the same windows a step, in the largest micro-batches that fit
         plain = device.spread(LanguageModelLoss(model, checkpointing=flags.gradient_checkpointing))
@@ -205,9 +206,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         "command": sys.argv,
     }
     if then and not flags.dry_run:
-        processes.first(set_newer_aside, saved, at.step)
+        processes.on_first(set_newer_aside, saved, at.step)
     elif not flags.dry_run:
-        processes.first(make_room, flags.output_dir)
+        processes.on_first(make_room, flags.output_dir)
 
     def open_log() -> RunLog:
         if processes.rank:
@@ -216,7 +217,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
     with (
         open_log() as log,
-        StopSignals(processes.others_ended) as stop,
+        StopSignals(processes.others_failed) as stop,
     ):
         announce(log, flags, batches, n_steps, recipe, data)
         log.line(
@@ -245,7 +246,9 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
 
         def save_checkpoint() -> None:
             """Have the state between two steps written, while training goes on."""
-            here = replace(at, nats=processes.total(float(nats))[0], n_rows=log.n_rows, seconds=budget.so_far())
+            here = replace(
+                at, nats=processes.all_reduce_sum(float(nats))[0], n_rows=log.n_rows, seconds=budget.so_far()
+            )
             state = RunState(
                 here,
                 settings,
@@ -253,11 +256,11 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 processes.gather(device.random_states()),
                 scaler.state_dict(),
             )
-            processes.first(checkpoints.save, state, model, tokenizer, record, processes.weights(model))
+            processes.on_first(checkpoints.save, state, model, tokenizer, record, processes.full_weights(model))
 
         def save_folder(name: str) -> bool:
             """Write a model folder. A full disk ends nothing as long as there is something to train."""
-            weights = processes.weights(model)
+            weights = processes.full_weights(model)
 
             def written() -> bool:
                 try:
@@ -270,12 +273,12 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                     return False
                 return True
 
-            return processes.from_first(written)
+            return processes.on_first(written)
 
         def leave(number: int) -> NoReturn:
             """End the run as signal `number` asks, once its state is on the disk."""
             again = command_to_continue(processes.launcher, sys.argv)
-            if not processes.from_first(checkpoints.wait):
+            if not processes.on_first(checkpoints.wait):
                 raise EnvironmentFault(
                     f"停在第 {at.step} 步，但状态没有存下（见上）。腾出空间后可从 {saved} 里最新的检查点接着训练：{again}",
                     f"stopped at step {at.step}, but its state could not be saved. Go on from the newest checkpoint in {saved}: {again}",
@@ -292,7 +295,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 return
             started = time.perf_counter()
             windows = evaluation_batches(data.val, n_ctx, None, batches.batch_size, processes.rank, processes.count)
-            score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.total)
+            score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.all_reduce_sum)
             record.update(epoch=epoch + 1, step=at.step, val=score.metrics())
             log.line(
                 f"第 {epoch + 1} 轮，第 {at.step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
@@ -315,7 +318,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             waited: float,
         ) -> None:
             """The numbers of the steps up to `step`. Called when the next step is under way, so that no GPU waits for it."""
-            mean = processes.total(float(nats))[0] / max(1, n_tokens)
+            mean = processes.all_reduce_sum(float(nats))[0] / max(1, n_tokens)
             if n_tokens and spikes.is_spike(mean):
                 log.line(
                     f"注意：第 {step} 步的 loss {mean:.4f} 突然升高。", f"note: the loss of step {step} is a spike."
@@ -343,7 +346,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             at.skipped_in_a_row += 1
             first = (at.step - 1) % batches.steps_per_epoch * batches.windows_per_step
             starts = batches.starts(epoch)[first : first + batches.windows_per_step].tolist()
-            mean = processes.total(float(nats))[0] / n_targets
+            mean = processes.all_reduce_sum(float(nats))[0] / n_targets
             log.line(
                 f"第 {at.step} 步跳过：loss {mean:.4g}，梯度范数 {float(grad_norm):.4g}；第 {epoch + 1} 轮，窗口起于词元 {starts}",
                 f"step {at.step} skipped: its gradient is not finite; windows at tokens {starts}",
@@ -363,7 +366,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
             ]
             step_nats = torch.zeros((), device=device.main)
             for number, (inputs, targets) in enumerate(pieces, 1):
-                processes.exchange_gradients(number == len(pieces))
+                processes.sync_gradients(number == len(pieces))
                 micro_nats, _ = loss(inputs, targets)
                 # Divided by the whole step's targets: accumulation adds up to exactly the large batch's mean. Times
                 # the number of processes, because these average their gradients where a sum is meant.
@@ -403,7 +406,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 # ----- the step ends here; below is only reporting and saving ---------------------------------------
 
                 if flags.max_hours:
-                    n_steps = int(processes.total(0 if processes.rank else budget.steps(at.step))[0])
+                    n_steps = int(processes.all_reduce_sum(0 if processes.rank else budget.steps(at.step))[0])
                 log.advance(n_steps)
                 if finite:
                     nats, at.n_tokens, at.skipped_in_a_row = nats + step_nats, at.n_tokens + n_targets, 0
@@ -418,7 +421,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
                 pause = time.perf_counter()
                 if flags.eval_every and at.step % flags.eval_every == 0 and not ends_epoch:
                     validate(epoch)
-                asked, save_now = processes.total(stop.number, not processes.rank and checkpoints.due(at.step))
+                asked, save_now = processes.all_reduce_sum(stop.number, not processes.rank and checkpoints.due(at.step))
                 if asked or (save_now and not at.skipped_in_a_row):
                     report_due()
                     save_checkpoint()
@@ -445,7 +448,7 @@ def train(flags: argparse.Namespace, processes: Alone) -> None:
         if flags.save_every != Interval():
             save_checkpoint()
         final = flags.output_dir / "final_model"
-        processes.first(save_model, final, model, tokenizer, record, processes.weights(model))
+        processes.on_first(save_model, final, model, tokenizer, record, processes.full_weights(model))
         checkpoints.wait()
         log.line(f"训练完成，{at.step} 步：{final}", f"done after {at.step} steps")
         if at.skipped:

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.peers.launch import ROOT, machine, prepare, run_train, write_config, write_corpus
-from gpt2zh.corpus import Corpus
+from gpt2zh.text.corpus import Corpus
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh import shard_builder
-from gpt2zh.corpus import Corpus, corpus_sha256
-from gpt2zh.shards import HEADER_BYTES, ShardSettings
-from gpt2zh.workers import batches, n_cores
+from gpt2zh.shards import build as shard_builder
+from gpt2zh.shards.format import HEADER_BYTES, ShardSettings
+from gpt2zh.system.workers import batches, n_cores
+from gpt2zh.text.corpus import Corpus, corpus_sha256
 from tokenizations.loading import load_tokenizer
 from tokenizations.tokenizer import Tokenizer
 

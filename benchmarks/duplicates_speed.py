@@ -1,4 +1,4 @@
-"""Finding near duplicates: gpt2zh.duplicates against datasketch, the same 4-grams, 128 permutations, threshold 0.8.
+"""Finding near duplicates: gpt2zh.cleaning.duplicates against datasketch, the same 4-grams, 128 permutations, threshold 0.8.
 
     python benchmarks/duplicates_speed.py [book.json …]
 
@@ -22,8 +22,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus
-from gpt2zh.duplicates import SLOTS, DuplicateFinder, ngrams
+from gpt2zh.cleaning.duplicates import SLOTS, DuplicateFinder, ngrams
+from gpt2zh.text.corpus import Corpus
 
 try:
     from datasketch import MinHash, MinHashLSH

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.curves import median_ratio
 from benchmarks.peers.launch import ROOT, Outcome, add_peers, chosen, machine, run_peer, start, write_config
-from gpt2zh.checkpoint import save_model
-from gpt2zh.model import ControlIds, new_model, read_config
+from gpt2zh.model.stock import ControlIds, new_model, read_config
+from gpt2zh.training.checkpoint import save_model
 from tokenizations.loading import load_tokenizer
 
 SHAPE = {"n_layer": 10, "n_embd": 768, "n_head": 12, "n_ctx": 512, "vocab_size": 13317}

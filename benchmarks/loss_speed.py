@@ -17,7 +17,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gpt2zh.loss import CHUNK, linear_cross_entropy
+from gpt2zh.model.loss import CHUNK, linear_cross_entropy
 
 RUNS = 9
 SHAPES = [(4096, 256, 3789), (4096, 768, 13317)]  # positions, width, vocabulary: the demo's and seed 000's

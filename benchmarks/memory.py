@@ -33,7 +33,7 @@ def all_logits() -> None:
     """The loss as textbooks write it, over the logits of all positions in fp32."""
     import torch.nn.functional as F
 
-    from gpt2zh import loss
+    from gpt2zh.model import loss
 
     loss.linear_cross_entropy = lambda hidden, weight, targets, compiled: F.cross_entropy(
         F.linear(hidden, weight).float(), targets, reduction="sum"
@@ -41,7 +41,7 @@ def all_logits() -> None:
 
 
 def no_dropout() -> None:
-    from gpt2zh import model
+    from gpt2zh.model import stock as model
 
     shipped = model.read_config
 
@@ -109,7 +109,7 @@ def run_trainer(device: str, steps: int, folder: Path) -> float:
     import torch
     from transformers import GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-    from gpt2zh.model import read_config
+    from gpt2zh.model.stock import read_config
 
     ends = []
 

@@ -2,7 +2,7 @@
 
     python benchmarks/precision_loss.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/
 
-Windows as evaluate.py's: n_ctx ids, half of them context, every held-out id judged once; logits by gpt2zh/decoder.py in
+Windows as evaluate.py's: n_ctx ids, half of them context, every held-out id judged once; logits by gpt2zh/generation/decoder.py in
 each precision. The first row is also compared with evaluate.py's own figure in fp32 by its test.
 """
 
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.peers.launch import machine
-from gpt2zh import shards
-from gpt2zh.batches import IGNORE, evaluation_batches
-from gpt2zh.decoder import Decoder, load_decoder
 from gpt2zh.device import choose_device, has_fast_bf16
-from gpt2zh.evaluation import Score
+from gpt2zh.evaluation.likelihood import Score
+from gpt2zh.generation.decoder import Decoder, load_decoder
+from gpt2zh.shards import format as shards
+from gpt2zh.shards.batches import IGNORE, evaluation_batches
 from tokenizations.loading import load_tokenizer
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus
-from gpt2zh.shard_builder import groups
+from gpt2zh.shards.build import groups
+from gpt2zh.text.corpus import Corpus
 from tokenizations.words import load_segmenter
 
 RUNS = 5

@@ -55,8 +55,8 @@ from benchmarks.peers.launch import (
     run_train,
     write_config,
 )
-from gpt2zh.corpus import corpus_sha256
-from gpt2zh.flags import train_flags
+from gpt2zh.flags.old_flags import train_flags
+from gpt2zh.text.corpus import corpus_sha256
 
 SHAPE = {"n_layer": 6, "n_embd": 384, "n_head": 6, "n_ctx": 256}
 OURS = {"ours-short": 0.1, "ours-long": 0.4}  # share of --minutes

@@ -25,8 +25,8 @@ import tokenizers
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus
-from tokenizations.lattice import Lattice
+from gpt2zh.text.corpus import Corpus
+from tokenizations.fast.lattice import Lattice
 from tokenizations.pipelines import BYTES, build_unigram, build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE
 from tokenizations.words import load_segmenter

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus
+from gpt2zh.text.corpus import Corpus
 from tokenizations.pipelines import build_words
 from tokenizations.vocabulary import CONTROL_TOKENS, SPACE
 from tokenizations.words import load_segmenter

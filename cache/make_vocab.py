@@ -19,12 +19,12 @@ sys.path.insert(0, str(CACHE.parent))
 
 from tqdm import tqdm
 
-from gpt2zh.corpus import Corpus
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.files import write_text
-from gpt2zh.flags import make_vocab_flags
-from gpt2zh.workers import batches, n_cores, ordered_map
-from tokenizations.character_table import CharacterTable
+from gpt2zh.flags.old_flags import make_vocab_flags
+from gpt2zh.system.files import write_text
+from gpt2zh.system.workers import batches, n_cores, ordered_map
+from gpt2zh.text.corpus import Corpus
+from tokenizations.fast.character_table import CharacterTable
 from tokenizations.loading import load_tokenizer
 from tokenizations.pipelines import build_characters, build_verbatim
 from tokenizations.subwords import learn_subwords

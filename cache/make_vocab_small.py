@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus
 from gpt2zh.errors import run_script
+from gpt2zh.text.corpus import Corpus
 from tokenizations.pipelines import build_characters
 from tokenizations.vocabulary import (
     CONTINUATION,

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from gpt2zh import memory
 from gpt2zh.errors import UserError, bilingual, is_out_of_memory
+from gpt2zh.system import memory
 
 Answer = TypeVar("Answer")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -9,7 +9,7 @@ from a generator of its own, a function of (seed, its number), so it depends nei
 In: a `Decoder`, ids, `SamplingSettings`. Out: `Sample`s. In Python:
 
     from gpt2zh.device import choose_device
-    from gpt2zh.model import load_model
+    from gpt2zh.model.stock import load_model
     from gpt2zh.sampling import generate_batch, generate_once
     from tokenizations.loading import load_tokenizer
 
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from gpt2zh.decoder import Cache, Decoder, make_decoder
 from gpt2zh.device import Device
-from gpt2zh.draft import EXTRA_TO_FINISH, Draft, Meanings, Sample, Vocabulary
-from gpt2zh.logits import SamplingSettings, choose, penalise
-from gpt2zh.shape import shape_of
+from gpt2zh.generation.decoder import Cache, Decoder, make_decoder
+from gpt2zh.generation.draft import EXTRA_TO_FINISH, Draft, Meanings, Sample, Vocabulary
+from gpt2zh.generation.logits import SamplingSettings, choose, penalise
+from gpt2zh.model.shape import shape_of
 
 if TYPE_CHECKING:  # generate.py does without transformers, which takes longer to load than a model
     from transformers import GPT2LMHeadModel

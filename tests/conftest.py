@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Models of the tests are tiny: two threads would only wait for each other, for minutes beside another busy program.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 

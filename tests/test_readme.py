@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from gpt2zh import flags, model_flags
+from gpt2zh.flags import old_flags as flags
+from gpt2zh.flags import old_model_flags as model_flags
 
 ZH, EN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md"))
 PARSERS = {
@@ -74,7 +75,7 @@ def test_defaults_in_the_tables_are_the_parsers() -> None:
 
 
 def test_shipped_documents_name_tests_that_exist() -> None:
-    names = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
+    names = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
     table = (ROOT / "docs" / "ancestor.md").read_text(encoding="utf-8")
     for line in table.splitlines()[6:]:
         current = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import tokenizers
 
 from gpt2zh.errors import UserError
-from gpt2zh.files import parse_json, read_json_object, read_text, require_file, require_model_folder
+from gpt2zh.system.files import parse_json, read_json_object, read_text, require_file, require_model_folder
 from tokenizations.pipelines import build_bytes, build_characters, build_verbatim, build_words, keep_whole
 from tokenizations.sentencepiece_model import build_sentencepiece
 from tokenizations.tokenizer import TOKENIZER_FILE, Tokenizer

@@ -20,9 +20,9 @@ import numpy as np
 import tokenizers
 
 from gpt2zh.errors import UserError
-from gpt2zh.files import write_text
-from tokenizations.character_table import CharacterTable
-from tokenizations.lattice import Lattice
+from gpt2zh.system.files import write_text
+from tokenizations.fast.character_table import CharacterTable
+from tokenizations.fast.lattice import Lattice
 from tokenizations.pipelines import SURFACE
 from tokenizations.vocabulary import CONTROL_TOKENS, DOCUMENT_END, DOCUMENT_START, NEWLINE, PAD, UNK, UNUSED
 

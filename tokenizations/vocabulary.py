@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2zh.errors import UserError, UserErrors
-from gpt2zh.files import read_text, write_text
+from gpt2zh.system.files import read_text, write_text
 
 PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 CONTROL_TOKENS = (PAD, UNK, DOCUMENT_END, NEWLINE, DOCUMENT_START)

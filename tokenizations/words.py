@@ -19,7 +19,7 @@ def load_segmenter(name: str) -> Callable[[list[str]], list[list[str]]]:
     """A function from lines to the words of each; loads the segmenter's models (thulac: about 1 s and 250 MB)."""
     try:
         if name == "thulac":
-            from tokenizations.thulac_decoder import ThulacSegmenter
+            from tokenizations.thulac_port.decoder import ThulacSegmenter
 
             return ThulacSegmenter().segment
         import jieba

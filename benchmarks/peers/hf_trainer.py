@@ -10,7 +10,7 @@ from steps import Steps, read_job
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from gpt2zh.shards import TokenStream, open_shards
+from gpt2zh.shards.format import TokenStream, open_shards
 
 
 class Windows(Dataset):

@@ -20,11 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.corpus import Corpus, corpus_sha256
-from gpt2zh.flags import train_flags
-from gpt2zh.shard_builder import build_shards
-from gpt2zh.shard_conversion import export_shards
-from gpt2zh.shards import ShardSettings, differences, open_shards
+from gpt2zh.flags.old_flags import train_flags
+from gpt2zh.shards.build import build_shards
+from gpt2zh.shards.convert import export_shards
+from gpt2zh.shards.format import ShardSettings, differences, open_shards
+from gpt2zh.text.corpus import Corpus, corpus_sha256
 from tokenizations.loading import load_tokenizer
 
 LINUX = sys.platform == "linux"

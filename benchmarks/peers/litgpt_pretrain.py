@@ -10,7 +10,7 @@ import torch
 from steps import Steps, read_job
 from torch.utils.data import DataLoader
 
-from gpt2zh.shards import open_shards
+from gpt2zh.shards.format import open_shards
 
 
 def main() -> None:

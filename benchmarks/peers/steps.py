@@ -30,8 +30,8 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(ROOT))
 
-from gpt2zh.batches import IGNORE, evaluation_batches
-from gpt2zh.shards import open_shards
+from gpt2zh.shards.batches import IGNORE, evaluation_batches
+from gpt2zh.shards.format import open_shards
 
 VALIDATION_BATCH = 16  # windows
 

@@ -65,7 +65,7 @@ def signal_while_syncing(nth: int, number: int) -> None:
 
 def retry_soon() -> None:
     """A checkpoint that could not be written is tried again after half a second, not after a minute."""
-    from gpt2zh import checkpoint
+    from gpt2zh.training import checkpoint
 
     checkpoint.RETRY = 0.5
 

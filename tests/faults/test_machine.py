@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Place, metrics_of, require_same_end, without_times
 
-from gpt2zh.lock import only_owner
+from gpt2zh.system.lock import only_owner
 
 
 def fill(filler: Path) -> None:

@@ -16,8 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 import injected
 
 import train
-from gpt2zh import checkpoint, device, evaluation, loss, microbatch, model, optim, sampling, throughput  # noqa: F401
+from gpt2zh import (
+    device,  # noqa: F401
+    sampling,  # noqa: F401
+)
 from gpt2zh.errors import run_script
+from gpt2zh.evaluation import likelihood as evaluation  # noqa: F401
+from gpt2zh.model import stock as model  # noqa: F401
+from gpt2zh.model.stock import loss  # noqa: F401
+from gpt2zh.training import (
+    checkpoint,  # noqa: F401
+    optim,  # noqa: F401
+    throughput,  # noqa: F401
+)
+from gpt2zh.training import trial as microbatch  # noqa: F401
 
 print("ready", flush=True)
 for line in sys.stdin:

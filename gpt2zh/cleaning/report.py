@@ -1,0 +1,283 @@
+"""What prepare_data.py kept and dropped, counted for every file and rule, as a page that a person can judge.
+
+In: what each step did. Out: a few lines for the console, a Markdown page.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from gpt2zh.cleaning.duplicates import Duplicate
+from gpt2zh.cleaning.prepare import Prepared
+from gpt2zh.cleaning.rules import RULES
+from gpt2zh.errors import UserError, bilingual
+from gpt2zh.text.corpus import FileRead
+
+EXAMPLES = 5  # shown of each kind
+EXCERPT = 60  # characters of an example
+LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
+MOST_LISTED = 200  # duplicates
+MOST_COUNTED = 10_000  # different repeated paragraphs
+WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
+
+
+TITLE = f"# {bilingual('清洗报告', 'cleaning report')}"
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is such a page, and so no corpus."""
+    if path.suffix.lower() != ".md":
+        return False
+    with path.open("rb") as file:
+        return file.read(len(TITLE.encode())) == TITLE.encode()
+
+
+@dataclass
+class Source:
+    """A file (or a data set, whose `path` is None), and what became of it; counts are characters unless said."""
+
+    name: str
+    path: Path | None
+    n_bytes: int
+    from_folder: bool
+    encoding: str = ""
+    n_broken: int = 0
+    problem: tuple[str, str] | None = None
+    n_texts: int = 0
+    read: int = 0
+    cleaned: int = 0
+    n_pieces: int = 0
+    in_duplicates: int = 0
+    in_paragraphs: int = 0
+    in_short: int = 0
+    kept: int = 0
+    n_kept: int = 0
+
+
+@dataclass
+class RuleWork:
+    """How often a rule found something, how many characters went, and examples: file, before, after."""
+
+    count: int = 0
+    removed: int = 0
+    examples: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+class Report:
+    """Counts while prepare_data.py works."""
+
+    def __init__(self, sources: list[Source], rules: Sequence[str], threshold: float | None) -> None:
+        self.sources = sources
+        self.rules = {name: RuleWork() for name in rules}
+        self.threshold = threshold
+        self.duplicates: list[tuple[str, str, str, str, int | None]] = []
+        self.n_exact = self.n_near = self.n_repeated = 0
+        self.repeated: Counter[str] = Counter()
+        self.n_paragraphs = 0
+        self.n_short = self.n_validation = 0
+        self.kept_places: dict[int, tuple[str, str]] = {}
+
+    def decoded(self, source: int, read: FileRead) -> None:
+        """How a file was decoded."""
+        self.sources[source].encoding, self.sources[source].n_broken = read.encoding, read.n_broken
+
+    def skip(self, source: int, error: Exception) -> None:
+        """A file that could not be read, or not to its end."""
+        problem = (error.zh, error.en) if isinstance(error, UserError) else (str(error), str(error))
+        self.sources[source].problem = problem
+
+    def add(self, prepared: Prepared) -> None:
+        """A text that was cleaned and cut."""
+        source = self.sources[prepared.source]
+        source.n_texts += 1
+        source.read += prepared.n_characters
+        source.cleaned += sum(map(len, prepared.pieces))
+        source.n_pieces += len(prepared.pieces)
+        for name, count in prepared.counts.items():
+            work = self.rules[name]
+            work.count += count
+            work.removed += prepared.removed[name]
+            if len(work.examples) < EXAMPLES:
+                work.examples += [(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
+
+    def name_originals(self, duplicates: dict[int, Duplicate]) -> None:
+        """Which kept pieces the page will name beside their copies."""
+        self.kept_places = {duplicate.of: ("", "") for duplicate in islice(duplicates.values(), MOST_LISTED)}
+
+    def drop_duplicate(self, source: int, text: str, duplicate: Duplicate) -> None:
+        """A piece that repeats an earlier one."""
+        self.sources[source].in_duplicates += len(text)
+        self.n_exact += duplicate.kind == "exact"
+        self.n_near += duplicate.kind == "near"
+        self._list(source, text, duplicate.kind, duplicate.similarity, duplicate.of)
+
+    def _list(self, source: int, text: str, kind: str, similarity: float, of: int | None) -> None:
+        if len(self.duplicates) < MOST_LISTED:
+            self.duplicates.append((excerpt(text), self.sources[source].name, kind, f"{similarity:.2f}", of))
+
+    def drop_repeated(self, source: int, text: str, rest: str) -> None:
+        """A piece most of whose paragraphs were there before; `rest` is what was not."""
+        self.sources[source].in_duplicates += len(text)
+        self.n_repeated += 1
+        self._list(source, text, "paragraphs", 1 - len(rest) / len(text), None)
+
+    def drop_paragraphs(self, source: int, lines: list[str], kept: list[str], n_characters: int) -> None:
+        """What repeated paragraphs cost a piece: characters, line ends included; `kept` are its other lines."""
+        if len(kept) < len(lines):
+            dropped = Counter(lines) - Counter(kept)
+            self.sources[source].in_paragraphs += n_characters
+            self.n_paragraphs += dropped.total()
+            self.repeated.update({excerpt(line): n for line, n in dropped.items()})
+            if len(self.repeated) > 2 * MOST_COUNTED:
+                self.repeated = Counter(dict(self.repeated.most_common(MOST_COUNTED)))
+
+    def drop_short(self, source: int, text: str) -> None:
+        """A piece that --min_length leaves out, or of which repeated paragraphs left nothing."""
+        self.n_short += 1
+        self.sources[source].in_short += len(text)
+
+    def keep(self, number: int, source: int, text: str, validates: bool) -> None:
+        """A piece that was written."""
+        self.sources[source].kept += len(text)
+        self.sources[source].n_kept += 1
+        self.n_validation += validates
+        if number in self.kept_places:
+            self.kept_places[number] = (excerpt(text), self.sources[source].name)
+
+    def total(self, name: str) -> int:
+        """Sum of a count over the sources."""
+        return sum(getattr(source, name) for source in self.sources)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What the console shows at the end: files that were not read or are odd, then the totals."""
+        shown = []
+        for source in self.sources:
+            if source.problem:
+                shown.append(
+                    (f"没有读完 {source.name}：{source.problem[0]}", f"not read to its end: {source.problem[1]}")
+                )
+            if source.cleaned < LEAST_CLEANED * source.read:
+                share = source.cleaned / source.read
+                shown.append(
+                    (
+                        f"注意：{source.name} 清洗后只剩 {share:.0%} 的字，请看报告。",
+                        f"only {share:.0%} of it was left by the rules: see the report",
+                    )
+                )
+            if source.n_broken or source.encoding not in ("", "utf-8", "utf-8-sig"):
+                broken = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
+                shown.append((f"{source.name}：{source.encoding}{broken}", f"{source.n_broken} broken characters"))
+        return [*shown, self.totals()]
+
+    def totals(self) -> tuple[str, str]:
+        """The way of the characters in one sentence."""
+        total = self.total
+        return (
+            f"读入 {total('n_texts')} 篇 {total('read')} 字；清洗后 {total('n_pieces')} 篇 {total('cleaned')} 字；"
+            f"重复文章 {self.n_exact + self.n_near + self.n_repeated} 篇 {total('in_duplicates')} 字；重复段落 {self.n_paragraphs} 段 {total('in_paragraphs')} 字；"
+            f"过短 {self.n_short} 篇；留下 {total('n_kept')} 篇 {total('kept')} 字（其中验证 {self.n_validation} 篇）",
+            f"{total('n_texts')} texts of {total('read')} characters read; cleaned: {total('n_pieces')} of {total('cleaned')}; "
+            f"{self.n_exact + self.n_near + self.n_repeated} duplicates; {self.n_paragraphs} repeated paragraphs; {self.n_short} too short; "
+            f"{total('n_kept')} of {total('kept')} characters kept",
+        )
+
+    def markdown(self) -> str:
+        """The page."""
+        parts = [
+            TITLE,
+            self.totals()[0] + "。",
+            self.totals()[1] + ".",
+            self._sources(),
+            self._rules(),
+            self._duplicates(),
+            self._paragraphs(),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _sources(self) -> str:
+        head = "文件 / file|编码 / encoding|坏字 / broken|读入字数 / read|清洗后 / cleaned|重复文章 / duplicates|重复段落 / paragraphs|过短 / short|留下篇数 / kept|留下字数 / characters"
+        rows = [
+            [
+                source.name, source.encoding or "-", source.n_broken, source.read, source.cleaned, source.in_duplicates,
+                source.in_paragraphs, source.in_short, source.n_kept, source.kept,
+            ]
+            for source in self.sources
+        ]  # fmt: skip
+        problems = [
+            f"- **{bilingual('没有读完', 'not read')}**：{s.name}：{bilingual(*s.problem)}"
+            for s in self.sources
+            if s.problem
+        ]
+        return (
+            f"## {bilingual('文件', 'files')}\n\n" + "\n".join([*table(head.split("|"), rows), "", *problems]).rstrip()
+        )
+
+    def _rules(self) -> str:
+        lines = [
+            f"## {bilingual('清洗规则', 'rules')}",
+            "",
+            bilingual(
+                "关掉一条：`--skip_rules 名字`。例子是改前 → 改后。",
+                "switch one off with `--skip_rules name`. Examples are before → after.",
+            ),
+        ]
+        for rule in RULES:
+            if rule.name not in self.rules:
+                lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{bilingual('没有用', 'off')}"]
+                continue
+            work = self.rules[rule.name]
+            lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{self._work(work)}"]
+            examples = [] if rule.name in WITHOUT_EXAMPLES else work.examples[:EXAMPLES]
+            if examples:
+                lines.append("")
+            lines += [f"- {code(before)} → {code(after)}（{name}）" for name, before, after in examples]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _work(work: RuleWork) -> str:
+        if not work.count:
+            return "0"
+        return bilingual(
+            f"{work.count} 处，少了 {work.removed} 字", f"{work.count} places, {work.removed} characters fewer"
+        )
+
+    def _duplicates(self) -> str:
+        if not self.duplicates:
+            return ""
+        rows = [[*row, *self.kept_places.get(of, ("", ""))] for *row, of in self.duplicates]
+        head = "去掉的 / dropped|文件 / file|种类 / kind|相似 / similarity|留下的 / kept|文件 / file"
+        intro = bilingual(
+            f"完全相同（exact）{self.n_exact} 篇，近似（near）{self.n_near} 篇，大半段落已有（paragraphs）{self.n_repeated} 篇",
+            f"{self.n_exact} equal, {self.n_near} alike, {self.n_repeated} of paragraphs that were there before",
+        ) + (f"（≥ {self.threshold}）" if self.threshold else "")
+        return f"## {bilingual('重复的文章', 'duplicates')}\n\n{intro}\n\n" + "\n".join(table(head.split("|"), rows))
+
+    def _paragraphs(self) -> str:
+        if not self.repeated:
+            return ""
+        rows = [[text, count] for text, count in self.repeated.most_common(4 * EXAMPLES)]
+        head = ["段落 / paragraph", "去掉次数 / dropped"]
+        return f"## {bilingual('重复的段落', 'repeated paragraphs')}\n\n" + "\n".join(table(head, rows))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return lines + [f"| {' | '.join(str(cell).replace('|', '¦') for cell in row)} |" for row in rows]
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text on one line."""
+    line = text[: EXCERPT + 1].replace("\n", " ⏎ ")
+    return line if len(text) <= EXCERPT else line[:EXCERPT] + "…"
+
+
+def code(text: str) -> str:
+    """An example as it stands, on one line; invisible characters are named."""
+    shown = "".join(
+        character if character.isprintable() else "⏎" if character == "\n" else f"<U+{ord(character):04X}>"
+        for character in text[: 2 * EXCERPT]
+    )
+    return f"`{shown}`".replace("``", "` `") if shown else "∅"

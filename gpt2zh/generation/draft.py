@@ -1,0 +1,176 @@
+"""A text while it is written: what must not come next, and whether it has ended.
+
+In: one id after the other. Out: ids that are forbidden, penalties' counts, an end: the document's, the length, a sentence's; a text that
+goes round in circles becomes shorter again. Costs a text of any length the same for each id.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gpt2zh.generation.logits import SamplingSettings
+from gpt2zh.generation.loops import LoopWatch
+
+MOST_LOOPS = 20  # that a text is taken out of; at the next it ends
+EXTRA_TO_FINISH = 64  # tokens beyond the length, at most, to the end of the sentence
+
+
+class Vocabulary(Protocol):
+    """What sampling has to know of a tokenizer: which ids mean what."""
+
+    document_end_id: int
+    newline_id: int
+    never_sampled: Sequence[int]
+    punctuation_ids: Sequence[int]  # not penalised, the newline among them
+    sentence_end_ids: Sequence[int]
+    closing_ids: Sequence[int]  # quotes and brackets that close, and may follow a sentence's end
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A finished text.
+
+    Args:
+        ids: what was written, without the prefix and without the document's end.
+        ended: why: "length", "document", "sentence" (enough of them), or "loop" (it found no way out).
+        loops: how often it was taken back out of a loop.
+    """
+
+    number: int
+    ids: list[int]
+    ended: str
+    loops: int
+
+
+class Meanings:
+    """A vocabulary's ids by what they mean, as sets."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.end, self.newline = vocabulary.document_end_id, vocabulary.newline_id
+        self.not_penalised = {*vocabulary.punctuation_ids, *vocabulary.never_sampled, self.end}
+        self.sentence_ends, self.closing = {*vocabulary.sentence_end_ids}, {*vocabulary.closing_ids}
+
+
+class Draft:
+    """A text while it is written: its ids, what must not come next, whether it has ended."""
+
+    def __init__(
+        self, number: int, prefix: Sequence[int], length: int, seed: int, settings: SamplingSettings, meanings: Meanings
+    ) -> None:
+        self.number, self.length, self.settings, self.meanings = number, length, settings, meanings
+        self.ids, self.n_prefix = list(prefix), len(prefix)
+        self.first = 0  # index of the id that the cache begins with
+        self.loops, self.ended = 0, ""
+        self.barred: dict[int, set[int]] = {}  # index in ids -> what led into a loop from there
+        self._draws = np.random.Generator(np.random.PCG64([seed, number]))
+        self._look_again()
+
+    @property
+    def written(self) -> list[int]:
+        """The new ids."""
+        return self.ids[self.n_prefix :]
+
+    @property
+    def sample(self) -> Sample:
+        """The finished text."""
+        return Sample(self.number, self.written, self.ended, self.loops)
+
+    def uniform(self) -> float:
+        """The next of the text's random numbers, in [0, 1)."""
+        return self._draws.random()
+
+    def forbidden(self) -> list[int]:
+        """Ids that must not come next, besides those that no text of these settings may hold."""
+        n = self.settings.no_repeat_ngram
+        banned = [*self.barred.get(len(self.ids), ())]
+        if n:
+            banned += self._followers.get(tuple(self.ids[len(self.ids) - n + 1 :]), ())
+        if self.n_sentences < self.settings.sentences:
+            banned.append(self.meanings.end)
+        return banned
+
+    def counts(self, n_vocab: int) -> np.ndarray:
+        """How often each id occurred in the penalties' window, (V,), fp32."""
+        counts = np.zeros(n_vocab, dtype=np.float32)
+        counts[list(self._occurred.keys())] = list(self._occurred.values())
+        return counts
+
+    def add(self, token: int) -> None:
+        """Take the next id; afterwards the text may have ended, or be shorter than before."""
+        if token == self.meanings.end:
+            self.ended = "document"
+            return
+        enough = self._enough()
+        if enough and not self.in_sentence and self._opens(token):
+            self.ended = "sentence"  # the one before was the last; a closing quote could still have come
+            return
+        self.ids.append(token)
+        self._look_at(len(self.ids) - 1)
+        n_repeated = self._watch.push(token) if self.settings.break_loops else 0
+        if n_repeated:
+            self._take_back(n_repeated)
+        elif not self._finishes():
+            self.ended = "length" if self._n_written() >= self.length else ""
+        elif self._n_written() >= self.length + EXTRA_TO_FINISH:
+            del self.ids[self.whole if self.whole > self.n_prefix else len(self.ids) :]
+            self.ended = "length"
+
+    def _n_written(self) -> int:
+        return len(self.ids) - self.n_prefix
+
+    def _finishes(self) -> bool:
+        return self.settings.finish_sentence or self.settings.sentences > 0
+
+    def _enough(self) -> bool:
+        """Whether the text is to end with its sentence."""
+        told = 0 < self.settings.sentences <= self.n_sentences
+        return self._finishes() and (told or self._n_written() >= self.length)
+
+    def _opens(self, token: int) -> bool:
+        return token not in self.meanings.closing and token not in self.meanings.sentence_ends
+
+    def _take_back(self, n: int) -> None:
+        """Forget the last n ids, which were going round, and bar the way that led there."""
+        cut = len(self.ids) - n
+        self.loops += 1
+        self.barred = {place: ids for place, ids in self.barred.items() if place <= cut}
+        self.barred.setdefault(cut, set()).add(self.ids[cut])
+        del self.ids[cut:]
+        if self.loops > MOST_LOOPS:
+            self.ended = "loop"
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Build what is known of the ids anew."""
+        self.n_sentences, self.in_sentence, self.whole = 0, False, self.n_prefix
+        self._watch = LoopWatch(self.written)
+        self._followers: dict[tuple[int, ...], list[int]] = {}  # n - 1 ids -> what came after them
+        self._occurred: Counter[int] = Counter()
+        for place in range(len(self.ids)):
+            self._look_at(place)
+
+    def _look_at(self, place: int) -> None:
+        """Take note of the id at `place`: n-grams, the penalties' window, sentences."""
+        token, n, window = self.ids[place], self.settings.no_repeat_ngram, self.settings.penalty_window
+        if n and place >= n - 1:
+            self._followers.setdefault(tuple(self.ids[place - n + 1 : place]), []).append(token)
+        if self.settings.counts_tokens:
+            if token not in self.meanings.not_penalised:
+                self._occurred[token] += 1
+            left = self.ids[place - window] if window and place >= window else None
+            if left is not None and left not in self.meanings.not_penalised:
+                self._occurred[left] -= 1
+                if not self._occurred[left]:
+                    del self._occurred[left]  # else this would grow with the text
+        if place < self.n_prefix or token == self.meanings.newline:
+            return
+        if token in self.meanings.sentence_ends:
+            self.n_sentences += self.in_sentence
+            self.in_sentence = False
+        elif self.in_sentence or token not in self.meanings.closing:
+            self.in_sentence = True
+        if not self.in_sentence:
+            self.whole = place + 1

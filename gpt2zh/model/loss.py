@@ -1,0 +1,122 @@
+"""Cross-entropy that never holds (B, T, V) logits, and the module whose forward pass is a training loss.
+
+In: ids and targets, (B, T). Out: the sum of the nats over the targets that count, and their number, each of shape (1,).
+A sum and a number, not a mean: devices and micro-batches of different size then add up to exactly the large batch.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import GPT2LMHeadModel
+
+from gpt2zh.model.forward import Forward
+
+ALIGNED = 64  # the vocabulary is filled up to a multiple inside the product, which GPUs' tensor cores want
+CHUNK = 1024  # positions whose logits exist at one time
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Sum of -log softmax(hidden @ weight.T)[target], chunk by chunk; the gradients are made in the forward pass.
+
+    Matrix products run in the autocast dtype, softmax and sums in fp32. Measured against
+    torch.nn.functional.linear_cross_entropy in benchmarks/loss_speed.py.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        compiled: bool,
+    ) -> torch.Tensor:
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        n_vocab = len(weight)
+        hidden_, weight_ = hidden.to(dtype), F.pad(weight.to(dtype), (0, 0, 0, -n_vocab % ALIGNED))
+        needs_grad = any(ctx.needs_input_grad)
+        grad_hidden = torch.empty_like(hidden_) if needs_grad else None
+        grad_weight = torch.zeros_like(weight_, dtype=torch.float32) if needs_grad else None
+        nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
+        with torch.autocast(device, enabled=False):
+            for rows in range(0, len(hidden), CHUNK):
+                part = slice(rows, rows + CHUNK)
+                logits = hidden_[part] @ weight_.t()  # (n, V and what fills it up)
+                logits[:, n_vocab:] = -torch.inf
+                chunk_nats, grad = run(logits, targets[part], needs_grad)
+                nats += chunk_nats
+                if needs_grad:
+                    grad_hidden[part] = grad @ weight_
+                    grad_weight += grad.t() @ hidden_[part]
+        if needs_grad:
+            ctx.save_for_backward(grad_hidden, grad_weight[:n_vocab])
+        ctx.dtypes = hidden.dtype, weight.dtype
+        return nats
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None, None
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of nats, in fp32, and its gradient: softmax - one-hot, 0 where the target does not count.
+
+    Args:
+        logits: (n, V). targets: (n,). needs_grad: without it the second result means nothing.
+    """
+    counts = (targets >= 0).float()[:, None]  # (n, 1)
+    index = targets.clamp(min=0)[:, None]
+    logits_ = logits.float()
+    chosen, largest = logits_.gather(1, index), logits_.amax(-1, keepdim=True)
+    p = (logits_ - largest).exp_()  # (n, V), in place from here on: these arrays are the largest of all
+    total = p.sum(-1, keepdim=True)
+    nats = ((largest + total.log() - chosen) * counts).sum()
+    if needs_grad:
+        p = p.mul_(counts / total).scatter_add_(1, index, -counts)
+    return nats, p.to(logits.dtype)
+
+
+compiled_cross_entropy = torch.compile(cross_entropy, dynamic=False, fullgraph=True)
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool = False
+) -> torch.Tensor:
+    """Sum of nats, a scalar in fp32.
+
+    Args:
+        hidden: (N, C). weight: (V, C). targets: (N,), int64; a negative one does not count.
+    """
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()  # else the gradients would be made, and thrown away
+    return LinearCrossEntropy.apply(hidden, weight, targets, compiled)
+
+
+class LanguageModelLoss(nn.Module):
+    """Wraps a model so that only two numbers leave each device: DataParallel then gathers no logits and no cache.
+
+    Args:
+        compiled: run training batches of the first one's shape through torch.compile. Others (the last of an epoch,
+            validation) run as written, so nothing is compiled twice.
+        checkpointing: see gpt2zh.model.forward.
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, compiled: bool = False, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.run = Forward(model, checkpointing)  # the model's weights are here once: FSDP2 wants each in one place
+        self.lm_head = model.lm_head
+        self.compiled = compiled
+        self.compiled_shape: torch.Size | None = None
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of nats and number of targets, each (1,). Args: inputs and targets, (B, T)."""
+        if self.compiled and self.training and self.compiled_shape is None:
+            self.compiled_shape = inputs.shape
+        compiled = self.training and inputs.shape == self.compiled_shape
+        hidden = self.run(inputs, compiled)  # (B, T, C)
+        nats = linear_cross_entropy(hidden.flatten(0, 1), self.lm_head.weight, targets.flatten(), compiled)
+        return torch.stack([nats]), (targets >= 0).sum().reshape(1)  # no view: FSDP2 hooks into what is returned

@@ -1,0 +1,236 @@
+"""Token shards on disk, read as one long stream.
+
+    data/tokenized/manifest.json                     what the shards are: settings, counts, file names
+    data/tokenized/tokenized_train_0.1a2b3c4d.bin    1,024-byte header, then ids, uint16 (uint32 above 65,536 entries)
+    data/tokenized/tokenized_val.1a2b3c4d.bin        documents held out for validation
+
+The files are storage only: readers see one stream, [MASK] document [CLS] [MASK] document [CLS] … They are made by
+`shard_builder`.
+
+In: a folder. Out: `TokenStream`s over memory maps. Refuses: damaged or missing files, another vocabulary's shards.
+"""
+
+import hashlib
+import json
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from gpt2zh.errors import UserError, bilingual
+from gpt2zh.system.files import checksums, read_json_object
+
+MAGIC = b"GPT2ZH\0\2"
+HEADER_BYTES = 1024
+HEADER = struct.Struct("<8sQQ")  # magic, bytes of an id, number of ids; then JSON: what the ids do not tell
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """All that decides which ids lie in the shards. Equal settings: equal shards."""
+
+    corpus_sha256: str
+    tokenizer: str
+    vocab_size: int
+    min_length: int
+    val_ratio: float
+    num_pieces: int
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
+
+
+# What a manifest holds, as types: checked whenever one is read.
+SHARD_LIST = [{"file": str, "tokens": int, "unknown": int, "sha256": str}]
+MANIFEST = {
+    "settings": {field.name: (int, float) if field.type is float else field.type for field in fields(ShardSettings)},
+    "documents": {"read": int, "too_short": int, "train": int, "val": int},
+    "characters": {"train": int, "val": int, "too_short": int},
+    "missing": {},
+    "train": SHARD_LIST,
+    "val": SHARD_LIST,
+}
+
+
+class TokenStream:
+    """The ids of several shard files as one sequence. A slice is read from the memory maps, wherever it lies."""
+
+    def __init__(self, pieces: Sequence[np.ndarray], vocab_size: int) -> None:
+        self.pieces = [piece for piece in pieces if len(piece)]
+        self.ends = list(accumulate(map(len, self.pieces)))
+        self.vocab_size = vocab_size
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def read_circular(self, start: int, length: int) -> np.ndarray:
+        """`length` ids from `start` on, int64; after the last id the first follows."""
+        out = np.empty(length, dtype=np.int64)
+        filled = 0
+        while filled < length:
+            position = (start + filled) % len(self)
+            index = bisect_right(self.ends, position)
+            piece = self.pieces[index]
+            offset = position - (self.ends[index] - len(piece))
+            part = piece[offset : offset + length - filled]
+            out[filled : filled + len(part)] = part
+            filled += len(part)
+        if length and out.max() >= self.vocab_size:
+            raise UserError(
+                f"分片损坏：第 {start} 个词元附近有编号 {out.max()}，而词表只有 {self.vocab_size} 个词条。请加 --raw 重做。",
+                f"damaged shards: id {out.max()} near token {start}, the vocabulary has {self.vocab_size} entries. Add --raw to build them anew.",
+            )
+        return out
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Opened shards. `manifest` holds the settings and the counts that were printed when they were built."""
+
+    folder: Path
+    manifest: dict[str, object]
+    train: TokenStream
+    val: TokenStream
+
+
+def read_manifest(folder: Path) -> dict[str, dict]:
+    """The manifest of `folder`, with every key that is read from it.
+
+    Raises:
+        UserError: there is none, or it is not one of this toolkit's.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise UserError(
+            f"{folder} 里没有分片（缺 manifest.json）。请用 train.py --raw --raw_data_path 语料 切分。",
+            f"no shards in {folder} (manifest.json is missing). Make them with train.py --raw --raw_data_path CORPUS.",
+        )
+    manifest = read_json_object(path)
+    if not fits(manifest, MANIFEST):
+        raise UserError(
+            f"{path} 不是本工具写的清单。请用 train.py --raw 重做分片。",
+            f"{path} is no manifest of this toolkit. Build the shards anew with train.py --raw.",
+        )
+    return manifest
+
+
+def fits(value: object, form: object) -> bool:
+    """Whether a JSON value has the types of `form`: {key: form}, [form of each item], a type, or several."""
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(key in value and fits(value[key], part) for key, part in form.items())
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
+    return isinstance(value, form) and not isinstance(value, bool)
+
+
+def open_shards(folder: Path) -> Shards:
+    """Map every file that the manifest names, when it is known to be as it was written.
+
+    Raises:
+        UserError: no manifest, or a file that is missing, cut short, changed or not a shard.
+    """
+    manifest = read_manifest(folder)
+    entries = {folder / Path(entry["file"]).name: entry["sha256"] for entry in manifest["train"] + manifest["val"]}
+    there = [path for path in entries if path.exists()]
+    for path, digest in zip(there, checksums(there)):
+        if digest != entries[path]:
+            raise UserError(
+                f"分片 {path} 已损坏：SHA-256 是 {digest[:12]}，清单里是 {entries[path][:12]}。请加 --raw 重做。",
+                f"the shard {path} is damaged: its SHA-256 is {digest[:12]}, the manifest's {entries[path][:12]}. Add --raw to build it anew.",
+            )
+    vocab_size = manifest["settings"]["vocab_size"]
+    train, val = (
+        TokenStream(
+            [map_shard(folder / Path(entry["file"]).name, entry["tokens"]) for entry in manifest[split]], vocab_size
+        )
+        for split in ("train", "val")
+    )
+    return Shards(folder, manifest, train, val)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself.
+
+    Args:
+        itemsize: bytes of an id, 2 or 4.
+        unknown: [UNK] among the ids.
+        missing: the most frequent characters that the vocabulary lacks, with their counts.
+    """
+
+    itemsize: int
+    tokens: int
+    unknown: int
+    missing: dict[str, int]
+
+    def pack(self) -> bytes:
+        """The first HEADER_BYTES of the file."""
+        counts = json.dumps({"unknown": self.unknown, "missing": self.missing}).encode()
+        return (HEADER.pack(MAGIC, self.itemsize, self.tokens) + counts).ljust(HEADER_BYTES)
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a whole shard; None where the file is missing, cut short or no shard."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+        magic, itemsize, tokens = HEADER.unpack_from(head)
+        counts = json.loads(head[HEADER.size :])
+        header = Header(itemsize, tokens, counts["unknown"], counts["missing"])
+    except (OSError, struct.error, ValueError, KeyError, TypeError):
+        return None
+    whole = magic == MAGIC and itemsize in (2, 4) and size == HEADER_BYTES + itemsize * tokens
+    return header if whole else None
+
+
+def map_shard(path: Path, n_tokens: int) -> np.ndarray:
+    """Memory-map one shard after checking its header and size against the manifest."""
+    header = read_header(path)
+    if header is None or header.tokens != n_tokens:
+        size = path.stat().st_size if path.exists() else -1
+        raise UserError(
+            f"分片 {path} 缺失或损坏（应有 {n_tokens} 个词元，文件 {size} 字节）。请加 --raw 重做。",
+            f"the shard {path} is missing or damaged ({n_tokens} tokens expected, the file has {size} bytes). Add --raw to build it anew.",
+        )
+    dtype = f"<u{header.itemsize}"
+    return np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES) if n_tokens else np.empty(0, dtype)
+
+
+def differences(folder: Path, settings: ShardSettings) -> list[str]:
+    """What the shards in `folder` were built with and what is wanted now, one line each."""
+    try:
+        old = read_manifest(folder)["settings"]
+    except UserError:
+        return [bilingual("没有可用的分片", "no usable shards")]
+    return [
+        bilingual(f"{name}：分片 {old[name]}，现在 {value}", f"{name}: shards {old[name]}, now {value}")
+        for name, value in asdict(settings).items()
+        if old[name] != value
+    ]
+
+
+def check_tokenizer(shards: Shards, fingerprint: str, vocabulary: Path) -> None:
+    """Refuse shards whose ids another vocabulary gave."""
+    stored = shards.manifest["settings"]["tokenizer"]
+    if stored != fingerprint:
+        raise UserError(
+            f"{shards.folder} 的分片不是用 {vocabulary} 切的：分片的词表指纹 {stored[:12]}，这份词表 {fingerprint[:12]}。请换回原来的词表，或给出语料并加 --raw 重做分片。",
+            f"the shards in {shards.folder} were not made with {vocabulary}: their vocabulary's fingerprint is {stored[:12]}, this one's {fingerprint[:12]}. Give the vocabulary they were made with, or the corpus and --raw to build them anew.",
+        )
+
+
+def check_documents(shards: Shards, min_length: int, val_ratio: float) -> None:
+    """Refuse shards that leave out or hold out other documents than wanted: possible only where the corpus is gone."""
+    for name, wanted in (("min_length", min_length), ("val_ratio", val_ratio)):
+        stored = shards.manifest["settings"][name]
+        if stored != wanted:
+            raise UserError(
+                f"{shards.folder} 的分片是用 --{name} {stored} 切的，现在要 {wanted}，而语料不在。请给 --{name} {stored}，或给出语料。",
+                f"the shards in {shards.folder} were built with --{name} {stored}, now {wanted} is wanted, and the corpus is not there. Give --{name} {stored}, or the corpus.",
+            )

@@ -1,0 +1,137 @@
+"""Folders that are whole or not there: written beside, put in place by a rename; and sealed, so that damage is found.
+
+    model_epoch3/SHA256SUMS      a line for each file of the folder, as `sha256sum -c SHA256SUMS` reads it
+
+In: a path, and what to write. Out: at any moment, a power cut included, the old folder or the new one; what is wrong with
+one that was damaged later.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpt2zh.errors import UserError
+from gpt2zh.system.files import sha256, sync, write_text
+
+SEAL = "SHA256SUMS"
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # <fcntl.h>, <linux/fs.h>
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
+
+    On Linux the two are exchanged in one step. Elsewhere two renames make the change, and a kill between them leaves the
+    old folder beside, as `.name.PID.old`; `clear_leftovers` puts it back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        for file in beside.iterdir():
+            sync(file)
+        if not path.exists():
+            os.replace(beside, path)
+        elif not exchange(beside, path):
+            os.replace(path, replaced)
+            os.replace(beside, path)
+        sync(path.parent)
+    finally:
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)  # the second rename failed: the old folder goes back
+        for leftover in (beside, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of a folder's files into it."""
+    write_text(folder / SEAL, "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())))
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Give each of two paths what the other has, in one step. False where the system cannot. Source: renameat2(2)."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    return renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+
+
+def clear_leftovers(parent: Path) -> None:
+    """Remove what killed runs left in `parent`, and put back a folder that one of them was replacing. Nobody else may write there now."""
+    leftovers = [(path, match) for path in parent.glob(".*") if (match := LEFTOVER.fullmatch(path.name))]
+    for path, match in leftovers:
+        place = parent / match["name"]
+        if match["kind"] == "old" and not place.exists():
+            path.rename(place)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def faults(folder: Path) -> list[tuple[str, str]]:
+    """What is wrong with a sealed folder, in both languages; nothing where it holds what was written, and nothing else."""
+    try:
+        wanted = sealed(folder)
+    except (OSError, ValueError):
+        return [(f"缺 {SEAL}，或读不出来", f"{SEAL} is missing or unreadable")]
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (SEAL, *wanted))
+    found = [(f"{SEAL} 里没有 {name}", f"{name} is not in {SEAL}") for name in names]
+    for name, digest in wanted.items():
+        if not (folder / name).is_file():
+            found.append((f"缺 {SEAL} 里的 {name}", f"{name}, which is in {SEAL}, is missing"))
+        elif changed := change(folder / name, digest):
+            found.append(changed)
+    return found
+
+
+def sealed(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a folder's seal names. Raises OSError or ValueError where it cannot be read."""
+    lines = (folder / SEAL).read_text(encoding="utf-8").splitlines()
+    return {Path(name).name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def change(path: Path, digest: str) -> tuple[str, str] | None:
+    """How a file's SHA-256 differs from `digest`, in both languages."""
+    try:
+        actual = sha256(path)
+    except OSError as error:
+        actual = str(error.strerror)
+    if actual == digest:
+        return None
+    return (
+        f"{path.name} 的 SHA-256 是 {actual[:12]}，{SEAL} 里是 {digest[:12]}",
+        f"SHA-256 of {path.name} is {actual[:12]}, {SEAL} has {digest[:12]}",
+    )
+
+
+def require_unchanged(path: Path) -> None:
+    """Raise UserError where a file of a sealed folder is not as it was written. Files that no seal names pass."""
+    try:
+        digest = sealed(path.parent).get(path.name)
+    except (OSError, ValueError):
+        digest = None
+    if digest and path.exists() and (changed := change(path, digest)):
+        zh, en = changed
+        raise UserError(
+            f"{path.parent} 已损坏：{zh}。请换一份完好的；若是你自己改的，删去 {path.parent / SEAL} 即可。",
+            f"{path.parent} is damaged: {en}. Take a sound copy; if you made the change yourself, delete {path.parent / SEAL}.",
+        )
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder so that a kill leaves no half of it under its name."""
+    doomed = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):  # on Windows somebody may have a file of it open: another time
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM, kept until a training step is whole.
+
+The first signal is noted, for the loop to ask after each step: it saves and ends. A second Ctrl-C ends the process at once,
+as any other script; whatever is being written then lies beside, so nothing that was saved is harmed.
+
+In: signals. Out: the number of the one that came.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+from gpt2zh.errors import UserError, bilingual
+
+TWICE = 1.0  # seconds: a terminal and torchrun may both pass on one Ctrl-C
+
+
+class StopSignals:
+    """To be entered with `with`; the handlers that were there come back at the end.
+
+    Args:
+        others_failed: the end of another process of the run, which SIGTERM may mean too; raised at once where there is one.
+    """
+
+    def __init__(self, others_failed: Callable[[], UserError | None]) -> None:
+        self.others_failed = others_failed
+        self.number = 0  # of the signal that came; 0: none
+        self.came = 0.0
+
+    def __enter__(self) -> "StopSignals":
+        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler of both signals."""
+        if number == signal.SIGTERM and (end := self.others_failed()):
+            raise end
+        if not self.number:
+            self.number, self.came = number, time.monotonic()
+            text = bilingual(
+                "收到停止信号：这一步算完就存下并退出（再按一次 Ctrl-C 立即退出）。",
+                "asked to stop: saving after this step (Ctrl-C again to leave at once).",
+            )
+            os.write(
+                2, f"\n{text}\n".encode(sys.stderr.encoding or "utf-8", "replace")
+            )  # print may be at work just now
+        elif number == signal.SIGINT and time.monotonic() - self.came > TWICE:
+            raise KeyboardInterrupt

@@ -1,0 +1,286 @@
+"""A user's text files -> documents, one at a time, however large the files are.
+
+    train.json           list of strings (one a chapter), list of {"text": …} or {"content": …}, or one of these
+    *.jsonl              one of these a line
+    *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end where there is one
+    *.gz                 any of these, compressed
+    *.parquet            one document a row, in the column text or content (needs pyarrow)
+    a folder             all of these in it, in the order of their names
+
+Any encoding of Chinese that `encodings` knows. In: a path. Out: documents with `\\n` between paragraphs; the hash of the
+files' bytes. Refuses: other shapes, with the place of the first entry that is no text; a file that changes while it is read.
+"""
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2zh.errors import UserError
+from gpt2zh.system.files import parse_json, require_file, sha256, unify_line_ends
+from gpt2zh.text.encodings import Decoder, detect
+from gpt2zh.text.json_stream import JsonReader
+
+TEXT_KEYS = ("text", "content")
+TEXT_SUFFIXES = (".txt", ".md", ".html", ".htm")
+SUFFIXES = (".json", ".jsonl", *TEXT_SUFFIXES, ".parquet")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+CHUNK = 1 << 20  # bytes read at a time; the first of them decide the encoding
+LONGEST_PART = 16 << 20  # characters of a text file that are one document
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """What reading one file showed: `n_broken` characters could not be decoded."""
+
+    path: Path
+    encoding: str
+    n_broken: int
+
+
+class Corpus:
+    """The documents behind a path, to be iterated as often as needed. Blank ones are left out and counted.
+
+    Raises while it is iterated:
+        UserError: nothing readable there, an entry that is no text (file, entry, what it is instead), no text at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = {file: file_state(file) for file in corpus_files(path)}
+        self.read: list[FileRead] = []
+        self.n_empty = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.read.clear()
+        self.n_empty = n_documents = 0
+        for file, state in self.files.items():
+            for text in read_file(file, self.read, state):
+                document = unify_line_ends(without_lone_surrogates(text)).strip()
+                if document:
+                    n_documents += 1
+                    yield document
+                else:
+                    self.n_empty += 1
+        if not n_documents:
+            raise UserError(
+                f"{self.path} 里没有文字：{self.n_empty} 篇文章全是空的。",
+                f"{self.path} holds no text: all of its {self.n_empty} documents are empty.",
+            )
+
+    def notes(self) -> list[tuple[str, str]]:
+        """What a person should know of the files that were read, Chinese and English: encodings, broken characters."""
+        return [
+            (
+                f"{file.path} 按 {file.encoding} 读取" + (f"，{file.n_broken} 个字符损坏" if file.n_broken else ""),
+                f"read as {file.encoding}" + (f", {file.n_broken} broken characters" if file.n_broken else ""),
+            )
+            for file in self.read
+            if file.n_broken or file.encoding != "utf-8"
+        ]
+
+
+def without_lone_surrogates(text: str) -> str:
+    """A lone surrogate (a broken \\u escape) is no character: the tokenizer would refuse the document for it."""
+    try:
+        text.encode()  # four times as fast as a search for what almost no text has
+    except UnicodeEncodeError:
+        return LONE_SURROGATE.sub("", text)
+    return text
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """The files that `path` stands for: itself, or those of a folder (recursive, sorted by name)."""
+    if not path.is_dir():
+        require_file(path)
+        return [path]
+    files = sorted(file for file in path.rglob("*") if is_corpus(file) and file.is_file())
+    if not files:
+        raise UserError(
+            f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", f"the folder {path} has no {' '.join(SUFFIXES)} file."
+        )
+    return files
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether a file's name is that of a format that is read."""
+    return suffix_of(path) in SUFFIXES
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, in lower case; of `a.json.gz` it is .json."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def corpus_sha256(path: Path) -> str:
+    """Identify the content behind `path`: one file's SHA-256, or the hash of the files' hashes."""
+    hashes = [sha256(file) for file in corpus_files(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Size and time of change, which tell whether a file was written to."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def read_file(
+    path: Path, read: list[FileRead], state: tuple[int, int], advance: Callable[[int], object] = lambda n_bytes: None
+) -> Iterator[str]:
+    """The documents of one file, by its suffix; appends to `read` what reading it showed.
+
+    Args:
+        state: `file_state` of the file as the caller knows it.
+        advance: called with the number of bytes that were read, now and then.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".parquet":
+        yield from _rows(path)
+        read.append(FileRead(path, "utf-8", 0))
+    else:
+        text = TextFile(path, advance)
+        yield from {".json": _values, ".jsonl": _lines}.get(suffix, _parts)(text)
+        read.append(FileRead(path, text.encoding, text.n_broken))
+    if state != (now := file_state(path)):
+        raise UserError(
+            f"{path} 在读取时被改动了（{state[0]} -> {now[0]} 字节）。请等它写完再运行。",
+            f"{path} changed while it was read ({state[0]} -> {now[0]} bytes). Run again when it is complete.",
+        )
+
+
+class TextFile:
+    """The decoded text of a file in chunks; compressed files are unpacked. A byte-order mark is left out."""
+
+    def __init__(self, path: Path, advance: Callable[[int], object]) -> None:
+        self.path = path
+        self.advance = advance
+        self.encoding = "utf-8"
+        self.n_broken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        packed = self.path.name.lower().endswith(".gz")
+        with self.path.open("rb") as on_disk, gzip.open(on_disk) if packed else on_disk as file:
+            try:
+                chunk = file.read(CHUNK)
+                self.encoding = self._detect(chunk)
+                decoder = Decoder(self.encoding)
+                n_read = 0
+                while chunk:
+                    yield decoder.decode(chunk)
+                    self.advance(on_disk.tell() - n_read)
+                    n_read = on_disk.tell()
+                    chunk = file.read(CHUNK)
+                yield decoder.decode(b"", final=True)
+                self.n_broken = decoder.n_broken
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise UserError(
+                    f"{self.path} 的 gzip 压缩数据损坏或不完整（{error}）。请重新下载。",
+                    f"the gzip data of {self.path} is damaged or cut short ({error}). Get it anew.",
+                ) from None
+
+    def _detect(self, sample: bytes) -> str:
+        try:
+            return detect(sample)
+        except UserError as error:
+            raise UserError(f"{self.path}：{error.zh}", f"{self.path}: {error.en}") from None
+
+
+def _parts(text: TextFile) -> Iterator[str]:
+    """A text file as one document, or as several where it is very long."""
+    held: list[str] = []
+    size = 0
+    for chunk in text:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= LONGEST_PART:
+            whole = "".join(held)
+            end = whole.rfind("\n") + 1 or len(whole)
+            yield whole[:end]
+            held, size = [whole[end:]], len(whole) - end
+    yield "".join(held)
+
+
+def _lines(text: TextFile) -> Iterator[str]:
+    """The documents of a JSONL file."""
+    number, rest = 0, ""
+    for chunk in text:
+        if "\n" not in chunk:
+            rest += chunk
+            continue
+        *lines, rest = (rest + chunk).split("\n")
+        for line in lines:
+            number += 1
+            yield from _line(line, text.path, number)
+    yield from _line(rest, text.path, number + 1)
+
+
+def _line(line: str, path: Path, number: int) -> Iterator[str]:
+    if line.strip():
+        yield document_of(parse_json(line, path, number), path, f"第 {number} 行", f"line {number}")
+
+
+def _values(text: TextFile) -> Iterator[str]:
+    """The documents of a JSON file."""
+    number = 0
+    reader = JsonReader(iter(text), text.path)
+    for number, entry in enumerate(reader, 1):
+        yield document_of(entry, text.path, f"第 {number} 条", f"entry {number}")
+    if not number and not reader.saw_text:
+        raise UserError(
+            f'{text.path} 是空文件。应是 JSON 列表，如 ["第一章……", "第二章……"]。',
+            f'{text.path} is empty. A JSON list is expected, as in ["chapter one …", "chapter two …"].',
+        )
+
+
+def _rows(path: Path) -> Iterator[str]:
+    """The documents of a parquet file, a batch of rows in memory at a time."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            f"读 {path} 需要 pyarrow。请运行 pip install pyarrow。",
+            f"reading {path} needs pyarrow. Run pip install pyarrow.",
+        ) from None
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{path} 不是完整的 parquet 文件：{error}。", f"{path} is no whole parquet file: {error}."
+        ) from None
+    names = file.schema_arrow.names
+    key = next((key for key in TEXT_KEYS if key in names), None)
+    if key is None:
+        raise UserError(
+            f"{path} 没有 {' / '.join(TEXT_KEYS)} 列；它的列是 {' '.join(names)}。",
+            f"{path} has no column {' / '.join(TEXT_KEYS)}; its columns are {' '.join(names)}.",
+        )
+    with file:
+        number = 0
+        for batch in file.iter_batches(batch_size=1000, columns=[key]):
+            for value in batch.column(0).to_pylist():
+                number += 1
+                yield document_of(value if value is not None else "", path, f"第 {number} 行", f"row {number}")
+
+
+def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -> str:
+    """The text of one entry: a string, or an object with a text under one of TEXT_KEYS."""
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, dict):
+        for key in TEXT_KEYS:
+            if isinstance(entry.get(key), str):
+                return entry[key]
+            if key in entry and entry[key] is None:  # as data sets write a missing text
+                return ""
+        found = f"object with keys {', '.join(map(str, entry)) or '(none)'}"
+    else:
+        found = f"{type(entry).__name__} {str(entry)[:20]!r}"
+    keys = " / ".join(TEXT_KEYS)
+    raise UserError(
+        f"{path} {place_zh}应是一个字符串，或带 {keys} 的对象；实际是 {found}。",
+        f"{path}, {place_en}, must be a string or an object with {keys}; it is: {found}.",
+    )

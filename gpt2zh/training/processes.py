@@ -1,0 +1,130 @@
+"""What train.py asks of the processes of its run. One alone has little to do; those of torchrun are in `distributed`.
+
+    python train.py …                                one process: `SingleProcess`, for which nothing of torch is loaded
+    torchrun --nproc_per_node 2 train.py …           two: `distributed.Distributed`, the same calls
+
+In: what torchrun sets in the environment. Out: calls for train.py's loop. Refuses: flags that need several processes.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from gpt2zh.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from gpt2zh.device import Device
+
+Answer = TypeVar("Answer")
+
+
+class SingleProcess:
+    """A run of one process. What follows is what train.py asks of its processes, and here there is little to do.
+
+    Args:
+        rank: the number of this process, of `count`; the first, 0, alone writes anything.
+        place: its number among the processes of its machine, and how many those are.
+        launcher: what a command line begins with, for people.
+    """
+
+    rank, count = 0, 1
+    launcher = "python"
+    place: tuple[int, int] | None = None
+
+    def __enter__(self) -> "SingleProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return ""
+
+    def connect(self, device: "Device", shard: bool, patience: int, output_dir: Path) -> None:
+        """Meet the other processes.
+
+        Args:
+            shard: part the model among the processes, where each would have a copy otherwise.
+            patience: seconds to wait for a sign of life, from then on.
+            output_dir: where the run is saved, for the message of a run that loses a process.
+        """
+        if shard:
+            raise UserError(
+                "--shard_model 把模型分给多个进程，要用 torchrun 启动，如：torchrun --nproc_per_node 2 train.py --shard_model …（见 docs/many_gpus.md）。",
+                "--shard_model parts the model among processes, which torchrun starts, as in: torchrun --nproc_per_node 2 train.py --shard_model … (see docs/many_gpus.md).",
+            )
+
+    def require_same(self, values: dict[str, str]) -> None:
+        """Raise UserError where this process has other values than the first. The names are the same in all."""
+
+    def seed_apart(self, seed: int) -> None:
+        """Give each process its own dropout; called when the model, equal in all, is made."""
+
+    def wrap(self, loss: "nn.Module", blocks: "Iterable[nn.Module]", device: "Device") -> "nn.Module":
+        """The module to train, on the device, its gradients those of all processes. `blocks` are parted one by one."""
+        return device.spread(loss)
+
+    def sync_gradients(self, wanted: bool) -> None:
+        """Whether the next backward pass ends with the gradients of all processes: in the last one of a step."""
+
+    def all_reduce_sum(self, *numbers: float) -> list[float]:
+        """Each number's sum over the processes."""
+        return list(numbers)
+
+    def on_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """Let the first process do `work`; the others wait. All are given what it returns."""
+        return work(*arguments)
+
+    def gather(self, value: Answer) -> list[Answer]:
+        """The values of all processes, in their order."""
+        return [value]
+
+    def others_failed(self) -> UserError | None:
+        """The end of another process, where one has ended before this one was done."""
+        return None
+
+    def full_weights(self, model: "nn.Module") -> "dict[str, torch.Tensor] | None":
+        """The weights, put together from their parts for the first process; None where `model` has them whole."""
+        return None
+
+    def optimizer_state(self, model: "nn.Module", parts: "Sequence[Optimizer]") -> dict[str, dict[str, object]]:
+        """The state of the optimisers, by name of parameter, whole, in the first process."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=self.count > 1)
+        return get_optimizer_state_dict(model, parts, options=options).get("state", {})
+
+    def set_optimizer_state(
+        self, model: "nn.Module", parts: "Sequence[Optimizer]", state: dict[str, dict[str, object]]
+    ) -> None:
+        """Give the optimisers, which are new, the state that the first process has; the other processes' is not read."""
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            get_optimizer_state_dict,
+            set_optimizer_state_dict,
+        )
+
+        several = self.count > 1
+        fresh = get_optimizer_state_dict(
+            model, parts, options=StateDictOptions(full_state_dict=True, cpu_offload=several)
+        )
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
+        whole = {**fresh, "state": state} if self.rank == 0 else {}
+        set_optimizer_state_dict(model, parts, whole, options=options)
+
+
+def start_processes() -> SingleProcess:
+    """The processes of this run; to be entered with `with` before anything is done."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return SingleProcess()
+    from gpt2zh.training.distributed import Distributed
+
+    return Distributed()

@@ -1,0 +1,141 @@
+"""All that a run needs, besides its weights, to go on as if it had not stopped.
+
+    state.json          counters, settings, numbers of the optimiser and of the loss scaling
+    state.safetensors   the optimiser's moments by name of parameter; the states of the random generators
+
+In: a `RunState`. Out: two files; nothing is pickled. Refuses: files of another form.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from gpt2zh.errors import UserError
+from gpt2zh.system.files import read_json_object, write_text
+
+STATE, TENSORS = "state.json", "state.safetensors"
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands, between two optimiser steps.
+
+    Args:
+        step: optimiser steps done, those that were skipped among them.
+        closed: the step at which an epoch, or the run, was last brought to its end: validated and written.
+        nats, n_tokens: loss and targets since the last report; `n_rows`: reports so far.
+        seconds: spent on the run.
+        best: lowest validation loss, nats a token.
+        skipped: steps whose gradients were not finite; `skipped_in_a_row`: of these, the last ones.
+    """
+
+    step: int = 0
+    closed: int = 0
+    nats: float = 0.0
+    n_tokens: int = 0
+    n_rows: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that a run needs to go on as if it had not stopped.
+
+    Args:
+        settings: what must or may be the same (`resume.compare`), as JSON has it.
+        optimizer: by name of parameter, then of value: tensors, numbers, or dictionaries of these.
+        random: of each process, the states of its generators: the CPU's, then each GPU's.
+        scaler: of fp16's loss scaling.
+    """
+
+    progress: Progress
+    settings: dict[str, object]
+    optimizer: dict[str, dict[str, object]]
+    random: list[list[torch.Tensor]]
+    scaler: dict[str, float]
+
+
+def write_state(folder: Path, state: RunState) -> None:
+    """Write a state's two files into `folder`."""
+    tensors, numbers = split(state.optimizer)
+    for process, generators in enumerate(state.random):
+        tensors |= {f"random/{process}/{i:03}": generator for i, generator in enumerate(generators)}
+    progress = asdict(state.progress)
+    progress["best"] = progress["best"] if math.isfinite(progress["best"]) else None
+    values = {
+        "format": FORMAT,
+        "progress": progress,
+        "settings": state.settings,
+        "scaler": state.scaler,
+        "optimizer": numbers,
+    }
+    save_file(tensors, folder / TENSORS)
+    write_text(folder / STATE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
+    """The state in a checkpoint, on the CPU; the optimiser's is empty where it is not wanted.
+
+    Raises:
+        UserError: there is none, or it is not of this form.
+    """
+    values = read_json_object(folder / STATE)
+    try:
+        if values["format"] != FORMAT:
+            raise KeyError("format")
+        progress = Progress(**{**values["progress"], "best": values["progress"]["best"] or math.inf})
+        with safe_open(folder / TENSORS, "pt") as file:
+            wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
+            tensors = {path: file.get_tensor(path) for path in wanted}
+        optimizer: dict[str, dict[str, object]] = {}
+        random: dict[int, list[torch.Tensor]] = {}
+        for path, value in sorted({**tensors, **values["optimizer"]}.items()):
+            kind, *keys = path.split("/")
+            if kind == "random":
+                random.setdefault(int(keys[0]), []).append(value)
+            elif with_optimizer:
+                into = optimizer
+                for key in keys[:-1]:
+                    into = into.setdefault(key, {})
+                into[keys[-1]] = value
+        return RunState(progress, values["settings"], optimizer, [random[i] for i in sorted(random)], values["scaler"])
+    except Exception as error:  # a key that is missing, safetensors' own kinds
+        raise UserError(
+            f"{folder} 不是本工具写的检查点（{type(error).__name__}: {error}）。请换一个，或不加 --resume 重新训练。",
+            f"{folder} is no checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
+        ) from None
+
+
+def split(tree: dict[str, object], path: str = "optimizer") -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """The tensors of nested dictionaries, and their other values, each by its path."""
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, object] = {}
+    for key, value in tree.items():
+        place = f"{path}/{key}"
+        if isinstance(value, dict):
+            more_tensors, more_numbers = split(value, place)
+            tensors |= more_tensors
+            numbers |= more_numbers
+        elif isinstance(value, torch.Tensor):
+            tensors[place] = value.contiguous()
+        else:
+            numbers[place] = value
+    return tensors, numbers
+
+
+def copied(value: object) -> object:
+    """A copy in the CPU's memory of nested dictionaries, lists and tensors."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: copied(part) for key, part in value.items()}
+    return [copied(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,379 @@
+"""Several processes, as torchrun starts them, with gloo on the CPU: the same run as one process, and one end for all."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TORCHRUN, TRAIN, Launched, furnish, metrics_of, require_same_run
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gpt2zh.errors import UserError
+
+Launch = Callable[..., Launched]
+Train = Callable[..., list[dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, book: list[str], book_vocabulary: str) -> Path:
+    """A folder with a corpus, its shards, and `alone`, the run of one process."""
+    folder = tmp_path_factory.mktemp("processes")
+    furnish(folder, book, book_vocabulary)
+    command = [sys.executable, *map(str, TRAIN), "--output_dir", "alone"]
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return folder
+
+
+def torchrun(n: int) -> list[object]:
+    return [*TORCHRUN, "--standalone", "--nproc_per_node", n]
+
+
+def exit_codes(printed: str) -> list[int]:
+    """Of the processes, in torchrun's report."""
+    return [int(code) for code in re.findall(r"exitcode\s+: (-?\d+)", printed)]
+
+
+def said(printed: str, lost: bool = False) -> str:
+    """The one message, after which torchrun's own report follows, with the only traceback there is.
+
+    `lost`: a process was killed. What another was just doing with it may fail at that moment, and say so beside the message.
+    """
+    (message,) = re.findall(r"错误 / error: (.*)", printed)
+    assert (lost or printed.count("Traceback") == 1) and printed.index("错误 / error") < printed.index(
+        "ChildFailedError"
+    )
+    return message
+
+
+# ----- the same run --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "options"),
+    [(2, []), (4, ["--raw", "--tokenized_data_path", "data/own"]), (2, ["--shard_model"])],
+    ids=["two", "four, of which two get no row in the last batch", "a model in parts"],
+)
+def test_several_processes_train_as_one(n: int, options: list[str], place: Path, launch: Launch) -> None:
+    run = launch(place, [*torchrun(n), *TRAIN, *options, "--output_dir", f"run{n}{len(options)}"])
+    assert run.wait() == 0, run.text
+    output = place / f"run{n}{len(options)}"
+    require_same_run(place / "alone", output)
+    # The first process writes, and nobody else: one log, one file of events, every line once, the shards built once.
+    assert (
+        len(list((place / "logs").glob(f"{output.name}-*.log")))
+        == len(list((place / "runs" / output.name).iterdir()))
+        == 1
+    )
+    lines = [line for line in run.text.splitlines() if " / " in line]
+    assert len(lines) == len(set(lines)) and f"{n} 个进程" in run.text
+    assert AutoModelForCausalLM.from_pretrained(output / "final_model").config.n_layer == 2
+    assert len(AutoTokenizer.from_pretrained(output / "final_model")) > 900
+
+
+def test_compiled_processes_train_as_one_that_is_not(place: Path, launch: Launch) -> None:
+    options = ["--compile", "on", "--optimizer", "muon"]
+    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    assert run.wait() == 0, run.text
+    command = [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"]
+    subprocess.run([*map(str, command)], cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    losses = [
+        [row["train/loss"] for row in metrics_of(place / name) if "train/loss" in row] for name in ("compiled", "muon")
+    ]
+    assert len(losses[0]) > 3 and losses[0] == pytest.approx(losses[1], rel=2e-3)  # Muon rounds to bf16
+
+
+GRADIENTS = """
+import json, sys
+import numpy as np, torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from transformers import GPT2Config
+from pathlib import Path
+from gpt2zh.shards.batches import TrainingBatches
+from gpt2zh.device import choose_device, seed_everything
+from gpt2zh.model.loss import LanguageModelLoss
+from gpt2zh.model.stock import ControlIds, new_model
+from gpt2zh.training.processes import start_processes
+from gpt2zh.shards.format import TokenStream
+
+with start_processes() as processes:
+    device = choose_device("cpu", "fp32", processes.place)
+    processes.connect(device, False, 60, Path("none"))
+    seed_everything(processes.rank)  # as on machines whose random numbers differ
+    config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
+    model = new_model(config, 50, ControlIds(4, 2, 0))
+    processes.seed_apart(0)
+    drawn = [torch.rand(1).item() if processes.rank == rank else 0.0 for rank in range(processes.count)]
+    module = LanguageModelLoss(model)
+    loss = processes.wrap(module, module.run.blocks, device)
+    counts = []
+
+    def counting(group, bucket):
+        counts[-1] += 1
+        return allreduce_hook(group, bucket)
+
+    loss.register_comm_hook(processes.group, counting)
+    batches = TrainingBatches(TokenStream([np.arange(700) % 50], 50), 32, 32, 7, 3, 0, processes.rank, processes.count)
+    for step, micro_batches in enumerate(batches.epoch(0)):
+        for number, (inputs, targets) in enumerate(micro_batches, 1):
+            processes.sync_gradients(number == len(micro_batches))
+            counts.append(0)
+            nats, _ = loss(device.tensor(inputs), device.tensor(targets))
+            (nats.sum() * processes.count / batches.n_targets(step)).backward()
+        break
+    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    torch.save({"gradient": gradient, "weights": weights, "counts": counts, "drawn": processes.all_reduce_sum(*drawn)},
+               f"gradients{processes.rank}.pt")
+"""
+
+
+def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Path, launch: Launch) -> None:
+    import numpy as np
+    from transformers import GPT2Config
+
+    from gpt2zh.model.loss import LanguageModelLoss
+    from gpt2zh.model.stock import ControlIds, new_model
+    from gpt2zh.shards.batches import TrainingBatches
+    from gpt2zh.shards.format import TokenStream
+
+    (place / "gradients.py").write_text(GRADIENTS, encoding="utf-8")
+    run = launch(place, [*torchrun(2), "gradients.py"])
+    assert run.wait() == 0, run.text
+    first, second = (torch.load(place / f"gradients{rank}.pt") for rank in range(2))
+    assert torch.equal(first["weights"], second["weights"]) and torch.equal(first["gradient"], second["gradient"])
+    assert first["counts"][:2] == [0, 0] and first["counts"][2] > 0 and len(first["counts"]) == 3
+    assert len(set(first["drawn"])) == 2  # dropout of its own in each
+
+    config = GPT2Config(**json.loads((place / "plain.json").read_text(encoding="utf-8")))
+    model = new_model(config, 50, ControlIds(4, 2, 0))
+    torch.nn.utils.vector_to_parameters(first["weights"], model.parameters())
+    batches = TrainingBatches(TokenStream([np.arange(700) % 50], 50), 32, 32, 21, 1, 0)
+    ((inputs, targets),) = next(batches.epoch(0))
+    nats, _ = LanguageModelLoss(model)(torch.from_numpy(inputs), torch.from_numpy(targets))
+    (nats.sum() / (targets >= 0).sum()).backward()
+    whole = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    assert (first["gradient"] - whole).norm() < 1e-6 * whole.norm()
+
+
+INFINITE = """
+import json
+from pathlib import Path
+import torch
+from transformers import GPT2Config
+from gpt2zh.device import choose_device
+from gpt2zh.model.loss import LanguageModelLoss
+from gpt2zh.model.stock import ControlIds, new_model
+from gpt2zh.training.optim import build_optimizer, clip_gradients
+from gpt2zh.training.processes import start_processes
+
+with start_processes() as processes:
+    device = choose_device("cpu", "fp32", processes.place)
+    processes.connect(device, True, 60, Path("none"))
+    config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
+    model = new_model(config, 50, ControlIds(4, 2, 0))
+    module = LanguageModelLoss(model)
+    loss = processes.wrap(module, module.run.blocks, device)
+    optimizer = build_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95), 1e-8)
+    scaler = torch.amp.GradScaler("cpu", enabled=True)
+    ids, seen = torch.arange(64).reshape(2, 32) % 50, []
+    for infinite in (False, True, False):
+        nats, _ = loss(ids, ids)
+        scaler.scale(nats.sum()).backward()
+        weight = model.transformer.h[0].mlp.c_fc.weight
+        if infinite and processes.rank == 1:
+            weight.grad.to_local()[0] = torch.inf
+        before = weight.to_local().clone()
+        scaler.unscale_(optimizer)
+        norm = clip_gradients(model, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        seen.append((not torch.equal(weight.to_local(), before), norm.item(), scaler.get_scale()))
+    Path(f"seen{processes.rank}.json").write_text(json.dumps(seen), encoding="utf-8")
+"""
+
+
+def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, launch: Launch) -> None:
+    (place / "infinite.py").write_text(INFINITE, encoding="utf-8")
+    run = launch(place, [*torchrun(2), "infinite.py"])
+    assert run.wait() == 0, run.text
+    first, second = (json.loads((place / f"seen{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
+    assert first == second  # moved or not, norm, scale
+    assert [moved for moved, _, _ in first] == [True, False, True]
+    assert [scale for _, _, scale in first] == [2**16, 2**15, 2**15]
+
+
+# ----- one end for all -----------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_of_all_is_told_once(place: Path, launch: Launch) -> None:
+    run = launch(place, [*torchrun(2), *TRAIN, "--batch_size", 0])
+    assert run.wait() == 1  # torchrun's own
+    assert "--batch_size 0" in said(run.text) and exit_codes(run.text) == [2, 2]
+
+
+def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, launch: Launch) -> None:
+    run = launch(place, [*torchrun(2), *TRAIN, "--tokenized_data_path", "data/none", "--min_length", 10**6])
+    assert run.wait() == 1
+    assert "--min_length 1000000" in said(run.text) and exit_codes(run.text) == [2, 2]
+
+
+BUG = """
+from pathlib import Path
+from gpt2zh.device import choose_device
+from gpt2zh.training.processes import start_processes
+
+with start_processes() as processes:
+    processes.connect(choose_device("cpu", "fp32", processes.place), False, 60, Path("none"))
+    processes.all_reduce_sum(1 / (1 - processes.rank))  # a bug in process 1; process 0 waits for it
+"""
+
+
+def test_a_bug_keeps_its_traceback_and_the_others_say_where_it_is(place: Path, launch: Launch) -> None:
+    (place / "bug.py").write_text(BUG, encoding="utf-8")
+    run = launch(place, [*torchrun(2), "bug.py"])
+    assert run.wait() == 1
+    (message,) = re.findall(r"错误 / error: (.*)", run.text)
+    assert "process 1 failed" in message and "ZeroDivisionError" in message
+    assert run.text.count("Traceback") == 2 and sorted(exit_codes(run.text)) == [1, 3]  # the bug's and torchrun's
+
+
+def test_parting_the_model_needs_torchrun_and_says_how(train: Train) -> None:
+    with pytest.raises(UserError, match="torchrun --nproc_per_node 2"):
+        train("--shard_model")
+    assert not Path("model").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, place: Path, launch: Launch) -> None:
+    output = place / f"killed{killed}"
+    run = launch(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name])
+    wait_for(output / "model_epoch1")
+    os.kill(run.children()[killed], signal.SIGKILL)
+    assert run.wait() == 1
+    assert sorted(exit_codes(run.text)) == [-9, 3]
+    assert "--resume" in said(run.text, lost=True) and str(Path(output.name) / "checkpoints") in said(
+        run.text, lost=True
+    )
+
+
+# ----- stopped, and gone on with -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped_at_5(place: Path) -> Path:
+    """What a run of one process leaves that ends after step 5 of its 14: its checkpoint and its reports."""
+    command = [sys.executable, *map(str, TRAIN), "--save_every", "5", "--keep_last", "9", "--output_dir", "saving"]
+    subprocess.run(command, cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000010")
+    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000014")
+    return place / "saving"
+
+
+@pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
+def test_a_run_of_one_process_goes_on_in_two(
+    options: list[str], stopped_at_5: Path, place: Path, launch: Launch
+) -> None:
+    output = place / f"on{len(options)}"
+    shutil.copytree(stopped_at_5, output)
+    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
+    assert run.wait() == 0, run.text
+    assert "processes: 1 then, 2 now" in run.text
+    require_same_run(place / "alone", output)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
+def test_two_processes_that_are_stopped_save_and_go_on_bit_for_bit(
+    options: list[str], place: Path, launch: Launch
+) -> None:
+    """With dropout: each process has its own random numbers."""
+    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 15, *options]
+    whole, parts = place / f"whole{len(options)}", place / f"parts{len(options)}"
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", whole.name])
+    assert run.wait() == 0, run.text
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name])
+    wait_for(parts / "model_epoch2")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() != 0
+    assert len(re.findall(r"error: .*stopped at step \d+, saved. Go on: torchrun", run.text)) == 1, run.text
+    (step,) = [int(path.name[len("step_") :]) for path in (parts / "checkpoints").glob("step_*")]
+    assert 28 <= step < 15 * 14
+    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
+    assert run.wait() == 0, run.text
+    files = [folder / "final_model" / "model.safetensors" for folder in (whole, parts)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+Machines = Callable[[str], tuple[list[Path], Callable[[int], list[object]]]]
+
+
+@pytest.fixture
+def machines(place: Path, tmp_path: Path) -> Machines:
+    """Two folders as of two machines, the second with shards and no corpus; and torchrun's command for each."""
+
+    def make(name: str) -> tuple[list[Path], Callable[[int], list[object]]]:
+        folders = [tmp_path / name / "first", tmp_path / name / "second"]
+        for folder in folders:
+            folder.mkdir(parents=True)
+            for file in ("vocab.txt", "plain.json"):
+                shutil.copy(place / file, folder)
+            shutil.copytree(place / "data" / "tokenized", folder / "data" / "tokenized")
+        shutil.copy(place / "data" / "train.json", folders[0] / "data")
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        options = ["--nnodes", 2, "--nproc_per_node", 1, "--master_addr", "127.0.0.1", "--master_port", port]
+        return folders, lambda machine: [*TORCHRUN, *options, "--node_rank", machine]
+
+    return make
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(machines: Machines, launch: Launch) -> None:
+    folders, command = machines("stopped")
+    before = sorted(folders[1].rglob("*"))
+    runs = [launch(folders[i], [*command(i), *TRAIN, "--epochs", 1000], "torchrun") for i in range(2)]
+    wait_for(folders[0] / "model" / "model_epoch1")
+    for pid in (runs[0].process.pid, *runs[0].children()):
+        os.kill(pid, signal.SIGKILL)
+    assert runs[1].wait() == 1
+    assert "model/checkpoints, of the first machine" in said(runs[1].text, lost=True) and exit_codes(runs[1].text) == [
+        3
+    ]
+    assert sorted(folders[1].rglob("*")) == sorted([*before, runs[1].printed])
+    assert metrics_of(folders[0] / "model")
+
+
+def test_machines_with_other_flags_or_without_the_shards_are_refused_on_both(
+    machines: Machines, launch: Launch
+) -> None:
+    cases = {
+        "flags": (["--lr", 2e-3], ["--lr", "0.001", "0.002"]),
+        "shards": (["--tokenized_data_path", "data/nowhere"], ["nowhere", "manifest.json"]),
+    }
+    runs = {}
+    for name, (arguments, _) in cases.items():
+        folders, command = machines(name)
+        runs[name] = [launch(folders[i], [*command(i), *TRAIN, *arguments * i], "torchrun") for i in range(2)]
+    for name, (_, words) in cases.items():
+        for run in runs[name]:
+            assert run.wait() == 1
+            assert all(word in said(run.text) for word in words) and exit_codes(run.text) == [2]
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
