@@ -27,10 +27,10 @@ def import_(flags: argparse.Namespace) -> None:
     import_shards(files, flags.output, tokenizer, flags.min_length, flags.val_ratio, flags.num_pieces)
 
     data = open_shards(flags.output)
-    documents = data.manifest["documents"]
+    documents = data.manifest.documents
     say(
-        f"文章 {documents['read']} 篇：训练 {documents['train']}，验证 {documents['val']}，短于 {flags.min_length} 字不收 {documents['too_short']}",
-        f"documents: {documents['train']} train, {documents['val']} validate, {documents['too_short']} too short",
+        f"文章 {documents.read} 篇：训练 {documents.train}，验证 {documents.val}，短于 {flags.min_length} 字不收 {documents.too_short}",
+        f"documents: {documents.train} train, {documents.val} validate, {documents.too_short} too short",
     )
     say(
         f"词元：训练 {len(data.train)}，验证 {len(data.val)}；已写入 {flags.output}",
@@ -59,7 +59,7 @@ def export(flags: argparse.Namespace) -> None:
     shown = " ".join(names if len(names) < 4 else [names[0], "…", names[-1]])
     say(
         f"已写入 {flags.output}：{shown}（训练 {len(data.train)} 个词元，验证 {len(data.val)}）；词表大小与指纹在 meta.json",
-        f"written; {data.manifest['settings']['vocab_size']} entries",
+        f"written; {data.manifest.settings.vocab_size} entries",
     )
 
 

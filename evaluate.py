@@ -30,8 +30,8 @@ def main() -> None:
         data = shards.open_shards(flags.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
         stream, source = data.val, flags.tokenized_data_path
-        n_characters = data.manifest["characters"]["val"]
-        n_unknown = sum(entry["unknown"] for entry in data.manifest["val"])
+        n_characters = data.manifest.characters.val
+        n_unknown = sum(file.unknown for file in data.manifest.val)
         if not len(stream):
             raise UserError(
                 f"{source} 里没有留作验证的文章。请改用 --raw_data_path 给一段文字。",

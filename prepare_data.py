@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2zh.cleaning.duplicates import Duplicate, DuplicateFinder, ParagraphCounter, RepeatedParagraphs
-from gpt2zh.cleaning.prepare import CONVERSIONS, Prepared, RawText, load_converter, prepare, start_preparing
+from gpt2zh.cleaning.prepare import CONVERSIONS, Prepared, RawText, Steps, load_converter, preparer
 from gpt2zh.cleaning.report import Report, Source, is_report
 from gpt2zh.cleaning.rules import RULES
 from gpt2zh.errors import UserError, run_script, say
@@ -50,7 +50,7 @@ def main() -> None:
         finder = DuplicateFinder(threshold or DEFAULT_THRESHOLD)
         paragraphs = ParagraphCounter()
         lengths = array("q")
-        steps = (tuple(flags.rules), flags.convert, threshold is not None, bool(flags.paragraph_length))
+        steps = Steps(flags.rules, flags.convert, threshold is not None, bool(flags.paragraph_length))
         for prepared in prepare_all(sources, report, flags.split_chapters, steps):
             for piece, signature, numbers in zip(prepared.pieces, prepared.signatures, prepared.paragraphs):
                 held.add(prepared.source, piece)
@@ -82,17 +82,13 @@ def main() -> None:
         )
 
 
-def prepare_all(sources: list[Source], report: Report, split: str, steps: tuple[object, ...]) -> Iterator[Prepared]:
-    """The first three steps for every text of every source, in order, counted in the report.
-
-    Args:
-        steps: the arguments of `start_preparing`.
-    """
+def prepare_all(sources: list[Source], report: Report, split: str, steps: Steps) -> Iterator[Prepared]:
+    """`steps` for every text of every source, in order, counted in the report."""
     n_bytes = sum(source.n_bytes for source in sources)
     n_workers = n_cores() if n_bytes > SMALL or any(source.path is None for source in sources) else 1
     with tqdm(total=n_bytes or None, desc="prepare", unit="B", unit_scale=True) as bar:
         tasks = batches(raw_texts(sources, report, bar, split), lambda raw: len(raw.text), BATCH)
-        for done in ordered_map(prepare, tasks, n_workers, start_preparing, steps):
+        for done in ordered_map(tasks, n_workers, preparer, (steps,)):
             for prepared in done:
                 report.add(prepared)
                 yield prepared

@@ -17,22 +17,20 @@ from gpt2zh.errors import Diverged, EnvironmentFault, Stopped, UserError, run_sc
 from gpt2zh.flags.command_line import Interval
 from gpt2zh.flags.old_flags import train_flags
 from gpt2zh.model.shape import shape_of
-from gpt2zh.shards import build as shard_builder
 from gpt2zh.shards import format as shards
 from gpt2zh.shards.batches import TrainingBatches, evaluation_batches
+from gpt2zh.shards.ensure import ensure_shards
 from gpt2zh.shards.prefetch import Prefetch
 from gpt2zh.system.files import require_writable
 from gpt2zh.system.folders import clear_leftovers
 from gpt2zh.system.lock import only_owner
 from gpt2zh.system.signals import StopSignals
-from gpt2zh.text.corpus import Corpus, corpus_sha256
 from gpt2zh.training.processes import SingleProcess, start_processes
 from gpt2zh.training.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
 from gpt2zh.training.resume import command_to_continue, compare, set_aside
 from gpt2zh.training.runlog import RunLog, SilentLog, SpokenLog
 from gpt2zh.training.spikes import Spikes
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, require_same
-from tokenizations.tokenizer import Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01
 SAMPLE_TOKENS = 120  # length of the sample text after each epoch
@@ -121,7 +119,22 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
     n_ctx = model.config.n_positions
 
     # ----- 4. shards ------------------------------------------------------------------------------------------------
-    processes.on_first(tokenize, flags, tokenizer, then and then.settings)
+    def check(settings: shards.ShardSettings) -> None:
+        """Shards of another text are not built for a run that goes on."""
+        if then:
+            compare(then.settings, what_decides_text(settings))
+
+    processes.on_first(
+        ensure_shards,
+        flags.raw_data_path,
+        flags.tokenized_data_path,
+        tokenizer,
+        flags.min_length,
+        flags.val_ratio,
+        flags.num_pieces,
+        flags.raw,
+        check,
+    )
     data = shards.open_shards(flags.tokenized_data_path)
     shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
     shards.check_documents(data, flags.min_length, flags.val_ratio)
@@ -143,7 +156,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
     n_steps = flags.max_steps or batches.steps_per_epoch * flags.epochs
 
     shape = str(shape_of(model.config.to_dict()))
-    made = {"model": shape, "shards": str(data.manifest["settings"])}
+    made = {"model": shape, "shards": str(asdict(data.manifest.settings))}
     processes.require_same({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
 
     # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
@@ -173,7 +186,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
 
     # ----- 7. a run that goes on ------------------------------------------------------------------------------------
     settings = {
-        **what_decides_text(data.manifest["settings"]),
+        **what_decides_text(data.manifest.settings),
         "model": shape,
         "stride": batches.stride,
         "seed": batches.seed,
@@ -295,7 +308,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
                 return
             started = time.perf_counter()
             windows = evaluation_batches(data.val, n_ctx, None, batches.batch_size, processes.rank, processes.count)
-            score = evaluate(loss, windows, data.manifest["characters"]["val"], device, processes.all_reduce_sum)
+            score = evaluate(loss, windows, data.manifest.characters.val, device, processes.all_reduce_sum)
             record.update(epoch=epoch + 1, step=at.step, val=score.metrics())
             log.line(
                 f"第 {epoch + 1} 轮，第 {at.step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
@@ -478,47 +491,13 @@ def fewer_windows(most: int, n_processes: int, log: RunLog) -> int:
     return most // 2
 
 
-def tokenize(flags: argparse.Namespace, tokenizer: Tokenizer, then: dict[str, object] | None) -> None:
-    """Build the shards that the flags ask for, where they are missing, stale or --raw is given.
-
-    Args:
-        then: the settings of the run that goes on, if one does: shards of other text are not built for it.
-    """
-    folder = flags.tokenized_data_path
-    if flags.raw or flags.raw_data_path.exists():
-        corpus = Corpus(flags.raw_data_path)
-        settings = shards.ShardSettings(
-            corpus_sha256=corpus_sha256(flags.raw_data_path),
-            tokenizer=tokenizer.fingerprint,
-            vocab_size=len(tokenizer),
-            min_length=flags.min_length,
-            val_ratio=flags.val_ratio,
-            num_pieces=flags.num_pieces,
-        )
-        if then:
-            compare(then, what_decides_text(asdict(settings)))
-        changed = shards.differences(folder, settings)
-        if flags.raw or changed:
-            if not flags.raw:
-                say(f"{folder} 的分片没有或已过时，重新切分：", f"missing or stale, built anew: {'; '.join(changed)}")
-            with only_owner(folder):
-                # Pieces of a build with these settings that was killed are taken over; --raw makes finished shards anew.
-                shard_builder.build_shards(folder, corpus, tokenizer, settings, anew=not changed)
-            for note in corpus.notes():
-                say(*note)
-            say(
-                f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇",
-                f"corpus: {corpus.n_empty} blank documents left out",
-            )
-
-
-def what_decides_text(settings: dict[str, object]) -> dict[str, object]:
+def what_decides_text(settings: shards.ShardSettings) -> dict[str, object]:
     """What decides which ids a run reads, of the settings of shards."""
     return {
-        "corpus": settings["corpus_sha256"],
-        "vocabulary": settings["tokenizer"],
-        "min_length": settings["min_length"],
-        "val_ratio": settings["val_ratio"],
+        "corpus": settings.corpus_sha256,
+        "vocabulary": settings.tokenizer,
+        "min_length": settings.min_length,
+        "val_ratio": settings.val_ratio,
     }
 
 
@@ -550,15 +529,15 @@ def announce(
     data: shards.Shards,
 ) -> None:
     """The arithmetic of the run, and what looks wrong in it, before the first step."""
-    documents, characters = data.manifest["documents"], data.manifest["characters"]
+    documents, characters = data.manifest.documents, data.manifest.characters
     n_tokens = len(data.train) + len(data.val)
-    unknown = sum(entry["unknown"] for split in ("train", "val") for entry in data.manifest[split])
-    unknown_share, missing = unknown / n_tokens, data.manifest["missing"]
-    per_token = (characters["train"] + characters["val"]) / n_tokens
+    unknown = sum(file.unknown for file in data.manifest.train + data.manifest.val)
+    unknown_share, missing = unknown / n_tokens, data.manifest.missing
+    per_token = (characters.train + characters.val) / n_tokens
     log.line(
-        f"文章 {documents['read']} 篇：训练 {documents['train']}，验证 {documents['val']}，"
-        f"短于 {flags.min_length} 字不收 {documents['too_short']}（{characters['too_short']} 字）",
-        f"documents: {documents['train']} train, {documents['val']} validate, {documents['too_short']} too short",
+        f"文章 {documents.read} 篇：训练 {documents.train}，验证 {documents.val}，"
+        f"短于 {flags.min_length} 字不收 {documents.too_short}（{characters.too_short} 字）",
+        f"documents: {documents.train} train, {documents.val} validate, {documents.too_short} too short",
     )
     log.line(
         f"词元：训练 {len(data.train)}，验证 {len(data.val)}；每词元 {per_token:.3f} 字；[UNK] {unknown_share:.3%}",

@@ -32,7 +32,7 @@ def bits_per_character(decoder: Decoder, data: shards.Shards) -> float:
         logits = decoder.all_logits(inputs[0].tolist())
         nats += F.cross_entropy(logits, torch.from_numpy(targets[0]), ignore_index=IGNORE, reduction="sum").item()
         n_tokens += int((targets != IGNORE).sum())
-    return Score(nats, n_tokens, data.manifest["characters"]["val"]).bits_per_character
+    return Score(nats, n_tokens, data.manifest.characters.val).bits_per_character
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--tokenized_data_path", type=Path, default=Path("data/tokenized_demo/"))
     flags = parser.parse_args()
     data, tokenizer = shards.open_shards(flags.tokenized_data_path), load_tokenizer(flags.model_path)
-    print(f"{machine()}; {flags.model_path}, {data.manifest['characters']['val']:,} characters\n")
+    print(f"{machine()}; {flags.model_path}, {data.manifest.characters.val:,} characters\n")
     print("| precision | bits per character | above fp32 |\n|---|---|---|")
     plain = 0.0
     for precision, quantize in (("fp32", False), ("bf16", False), ("fp32", True)):

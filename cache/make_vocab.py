@@ -39,7 +39,7 @@ from tokenizations.vocabulary import (
     special_tokens,
     write_vocabulary,
 )
-from tokenizations.words import count_words, load_segmenter, start_counting
+from tokenizations.words import load_segmenter, word_counter
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
 SUBWORDS = 32000  # entries of a bpe or unigram vocabulary where it is not given
@@ -149,7 +149,7 @@ def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -
     chunks = batches((line for document in corpus for line in document.split("\n")), len, CHUNK)
     n_workers = min(n_cores(), 1 + n_characters // CHUNK)
     with tqdm(total=n_characters, desc=segmenter, unit="char", unit_scale=True) as bar:
-        for n_read, counts in ordered_map(count_words, chunks, n_workers, start_counting, (segmenter,)):
+        for n_read, counts in ordered_map(chunks, n_workers, word_counter, (segmenter,)):
             words += counts
             bar.update(n_read)
     characters: Counter[str] = Counter()

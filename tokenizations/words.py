@@ -32,17 +32,19 @@ def load_segmenter(name: str) -> Callable[[list[str]], list[list[str]]]:
         ) from None
 
 
-def start_counting(segmenter: str) -> None:
-    """Load the segmenter and the tokenizer's own rules, once a process."""
-    global cut, pipeline
-    cut, pipeline = load_segmenter(segmenter), build_words(CONTROL_TOKENS)
+def word_counter(segmenter: str) -> Callable[[list[str]], tuple[int, Counter[str]]]:
+    """What a worker does: count the words of lines, split further where the tokenizer always splits (punctuation, digits).
 
+    The function it returns gives the number of characters too, line ends included.
+    """
+    cut, rules = load_segmenter(segmenter), build_words(CONTROL_TOKENS)
 
-def count_words(lines: list[str]) -> tuple[int, Counter[str]]:
-    """Number of characters, and the words, split further where the tokenizer always splits (punctuation, digits)."""
-    words = Counter(chain.from_iterable(cut([pipeline.normalizer.normalize_str(line) for line in lines])))
-    counts: Counter[str] = Counter()
-    for word, n in words.items():
-        for piece, _ in pipeline.pre_tokenizer.pre_tokenize_str(word):
-            counts[piece] += n
-    return sum(map(len, lines)) + len(lines), counts
+    def count(lines: list[str]) -> tuple[int, Counter[str]]:
+        words = Counter(chain.from_iterable(cut([rules.normalizer.normalize_str(line) for line in lines])))
+        counts: Counter[str] = Counter()
+        for word, n in words.items():
+            for piece, _ in rules.pre_tokenizer.pre_tokenize_str(word):
+                counts[piece] += n
+        return sum(map(len, lines)) + len(lines), counts
+
+    return count

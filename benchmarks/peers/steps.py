@@ -112,7 +112,7 @@ class Steps:
                 logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORE, reduction="sum"
             ).item()
         self.model.train()
-        bits = nats / math.log(2) / data.manifest["characters"]["val"]
+        bits = nats / math.log(2) / data.manifest.characters.val
         self.result["curve"].append([pause - self.started - self.paused, bits])
         print(f"step {self.n}: {self.result['curve'][-1]}", flush=True)
         self.paused += self._now() - pause

@@ -38,27 +38,39 @@ class Prepared:
     examples: dict[str, list[tuple[str, str]]]
 
 
-def start_preparing(rule_names: Sequence[str], convert: str, near: bool, count_paragraphs: bool) -> None:
-    """Choose the steps, once a process: cleaning rules, one of CONVERSIONS, whether near duplicates are signed for."""
-    global rules, converted, signed, numbered
-    rules = [rule for rule in RULES if rule.name in rule_names]
-    converted = load_converter(convert)
-    signed = signature if near else text_hash
-    numbered = count_paragraphs
+@dataclass(frozen=True)
+class Steps:
+    """What is done to each text.
+
+    Args:
+        rules: names of cleaning rules.
+        convert: one of CONVERSIONS.
+        near: sign the pieces so that near duplicates can be found, not only equal ones.
+        paragraphs: number the paragraphs, so that repeated ones can be found.
+    """
+
+    rules: Sequence[str]
+    convert: str
+    near: bool
+    paragraphs: bool
 
 
-def prepare(texts: list[RawText]) -> list[Prepared]:
-    """Clean, convert, cut and sign."""
-    done = []
-    for raw in texts:
+def preparer(steps: Steps) -> Callable[[list[RawText]], list[Prepared]]:
+    """What a worker does: clean, convert, cut and sign."""
+    rules = [rule for rule in RULES if rule.name in steps.rules]
+    convert = load_converter(steps.convert)
+    sign = signature if steps.near else text_hash
+
+    def prepare_text(raw: RawText) -> Prepared:
         cleaned = clean(raw.text, rules)
-        text = converted(cleaned.text)
+        text = convert(cleaned.text)
         pieces = [piece.strip() for piece in (split_chapters(text) if raw.is_book else [text])]
         pieces = [piece for piece in pieces if piece]
-        signatures = [signed(piece) for piece in pieces]
-        numbers = [paragraph_numbers(piece.split("\n")) if numbered else b"" for piece in pieces]
-        done.append(Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:]))
-    return done
+        signatures = [sign(piece) for piece in pieces]
+        numbers = [paragraph_numbers(piece.split("\n")) if steps.paragraphs else b"" for piece in pieces]
+        return Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:])
+
+    return lambda texts: [prepare_text(raw) for raw in texts]
 
 
 def load_converter(name: str) -> Callable[[str], str]:

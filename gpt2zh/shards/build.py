@@ -1,30 +1,41 @@
 """Documents -> token shards, in two passes over the corpus, on all cores, in memory that does not grow with it.
 
-1 first pass: a `shard_plan.Plan`  2 second pass: batches of documents -> worker processes -> ids, to disk in order
+1 first pass: a `plan.Plan`  2 second pass: batches of documents -> worker processes -> ids, to disk in order
 3 each finished piece gets its name by a rename: a build that was killed goes on with the pieces it lacks  4 the manifest,
 last and in one rename. A kill at any moment leaves the old manifest and the files it names, whole.
 
-In: documents, read twice, and a tokenizer. Out: a folder that `shards.open_shards` reads.
+In: documents, read twice, and a tokenizer. Out: a folder that `format.open_shards` reads.
 Refuses: documents that are all too short; a corpus that changes between the passes.
 """
 
 import contextlib
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, say
-from gpt2zh.shards.format import HEADER_BYTES, Header, ShardSettings, read_header
+from gpt2zh.shards.format import (
+    HEADER_BYTES,
+    CharacterCounts,
+    DocumentCounts,
+    Header,
+    HeaderCounts,
+    Manifest,
+    ShardFile,
+    ShardSettings,
+    read_header,
+    write_manifest,
+)
 from gpt2zh.shards.plan import LEFT_OUT, VALIDATION, Plan, make_plan
-from gpt2zh.system.files import checksums, new_file, write_text
+from gpt2zh.system.files import checksums, new_file
 from gpt2zh.system.workers import n_cores, ordered_map
 
 MOST_MISSING = 20  # characters that the vocabulary lacks are listed
@@ -37,8 +48,11 @@ SHARD_NAME = re.compile(r"tokenized_(train_\d+|val)\.[0-9a-f]{8}\.bin|\.tokenize
 class DocumentEncoder(Protocol):
     """What shards ask of a tokenizer. It must pickle."""
 
-    fingerprint: str
-    unknown_id: int
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def unknown_id(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -82,7 +96,7 @@ def build_shards(
     ):
         batches = batches_of(documents, plan.piece, wanted)
         n_workers = n_cores() if plan.characters(wanted) >= SMALL_CORPUS else 1
-        for batch in ordered_map(encode_batch, batches, n_workers, start_worker, (tokenizer, writer.dtype)):
+        for batch in ordered_map(batches, n_workers, batch_encoder, (tokenizer, writer.dtype)):
             writer.write(batch.piece, batch.ids, batch.n_unknown, batch.missing)
             bar.update(batch.n_characters)
     finish(folder, paths, plan, settings)
@@ -122,20 +136,19 @@ def batches_of(documents: Iterable[str], piece: np.ndarray, wanted: np.ndarray) 
     yield from held.items()
 
 
-def start_worker(encoder: DocumentEncoder, ids_dtype: np.dtype) -> None:
-    """Keep the tokenizer in a worker process."""
-    global tokenizer, dtype
-    tokenizer, dtype = encoder, ids_dtype
+def batch_encoder(
+    tokenizer: DocumentEncoder, dtype: np.dtype[np.unsignedinteger]
+) -> Callable[[tuple[int, list[str]]], EncodedBatch]:
+    """What a worker does: encode the documents of a batch, framed, as ids of `dtype`."""
 
+    def encode(batch: tuple[int, list[str]]) -> EncodedBatch:
+        piece, documents = batch
+        ids = tokenizer.encode_documents(documents)
+        n_unknown = int((ids == tokenizer.unknown_id).sum())
+        missing = tokenizer.missing_characters(documents)
+        return EncodedBatch(piece, ids.astype(dtype), sum(map(len, documents)), n_unknown, missing)
 
-def encode_batch(batch: tuple[int, list[str]]) -> EncodedBatch:
-    """Encode the documents of a batch, framed."""
-    piece, documents = batch
-    ids = tokenizer.encode_documents(documents)
-    n_unknown = int((ids == tokenizer.unknown_id).sum())
-    return EncodedBatch(
-        piece, ids.astype(dtype), sum(map(len, documents)), n_unknown, tokenizer.missing_characters(documents)
-    )
+    return encode
 
 
 class Writer:
@@ -152,7 +165,9 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for piece in list(self.paths):
             if kind is None:
                 self._start(piece)
@@ -180,8 +195,8 @@ class Writer:
     def _finish(self, piece: int) -> None:
         stack, file = self.open.pop(piece)
         file.seek(0)
-        missing = most_frequent(self.missing.pop(piece))
-        file.write(Header(self.dtype.itemsize, self.tokens[piece], self.unknown[piece], missing).pack())
+        counts = HeaderCounts(self.unknown[piece], most_frequent(self.missing.pop(piece)))
+        file.write(Header(self.dtype.itemsize, self.tokens[piece], counts).pack())
         stack.close()
         del self.paths[piece]
 
@@ -193,32 +208,24 @@ def most_frequent(counts: Counter[str]) -> dict[str, int]:
 
 def finish(folder: Path, paths: dict[int, Path], plan: Plan, settings: ShardSettings) -> None:
     """Write the manifest and remove the shards of other settings, which no manifest names any more."""
-    files: dict[str, list[dict[str, object]]] = {"train": [], "val": []}
+    train_files, val_files = [], []
     missing: Counter[str] = Counter()
     for (piece, path), digest in zip(paths.items(), checksums(list(paths.values()))):
         header = read_header(path)
-        missing.update(header.missing)
-        files["val" if piece == VALIDATION else "train"].append(
-            {"file": path.name, "tokens": header.tokens, "unknown": header.unknown, "sha256": digest}
-        )
+        assert header is not None, f"{path} was written just now"
+        missing.update(header.counts.missing)
+        entry = ShardFile(path.name, header.tokens, header.counts.unknown, digest)
+        (val_files if piece == VALIDATION else train_files).append(entry)
     short, val, train = plan.piece == LEFT_OUT, plan.piece == VALIDATION, plan.piece >= 0
-    manifest = {
-        "settings": asdict(settings),
-        "documents": {
-            "read": len(plan.piece),
-            "too_short": plan.documents(short),
-            "train": plan.documents(train),
-            "val": plan.documents(val),
-        },
-        "characters": {
-            "train": plan.characters(train),
-            "val": plan.characters(val),
-            "too_short": plan.characters(short),
-        },
-        "missing": most_frequent(missing),
-        **files,
-    }
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    manifest = Manifest(
+        settings,
+        DocumentCounts(len(plan.piece), plan.documents(short), plan.documents(train), plan.documents(val)),
+        CharacterCounts(plan.characters(train), plan.characters(val), plan.characters(short)),
+        most_frequent(missing),
+        train_files,
+        val_files,
+    )
+    write_manifest(folder, manifest)
     for path in set(folder.iterdir()) - set(paths.values()):
         if SHARD_NAME.fullmatch(path.name):
             with contextlib.suppress(OSError):  # on Windows a reader may still have it open; it does no harm

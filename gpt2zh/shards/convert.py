@@ -13,7 +13,7 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from gpt2zh.errors import UserError, say
 from gpt2zh.shards.build import SHARD_NAME, Writer, finish, shard_paths
-from gpt2zh.shards.format import MANIFEST, Shards, ShardSettings, TokenStream, fits
+from gpt2zh.shards.format import CORPUS_IDENTITY, MANIFEST, Manifest, Shards, ShardSettings, TokenStream
 from gpt2zh.shards.plan import LEFT_OUT, Plan, assign
 from gpt2zh.shards.token_files import TRAIN_BINARY, TRAIN_TEXT, VAL_BINARY, VAL_TEXT, Part, TokenFiles
 from gpt2zh.system.files import read_json_object, require_writable, write_text
 from gpt2zh.system.folders import new_folder
+from gpt2zh.system.records import Record, record
 from gpt2zh.system.workers import batches, n_cores, ordered_map
 
 BATCH = 1_000_000  # ids decoded, or written, at a time
@@ -34,8 +35,7 @@ SMALL = 1 << 24  # bytes; below, starting workers takes longer than the work
 SHOWN_IDS, SHOWN_CHARACTERS = 200, 60  # of the beginning, for a person to see whether the vocabulary is right
 
 ABOUT = "meta.json"  # beside exported files: what their ids mean
-ABOUT_FORM = {"format": str, "vocab_size": int, "tokenizer": str, "tokens": {"train": int, "val": int}}
-IMPORTED = re.compile(rf"manifest\.json|{SHARD_NAME.pattern}|\..*\.tmp")
+IMPORTED = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(CORPUS_IDENTITY)}|{SHARD_NAME.pattern}|\..*\.tmp")
 EXPORTED = {
     "nanogpt": re.compile("|".join(map(re.escape, (ABOUT, TRAIN_BINARY, VAL_BINARY)))),
     "text": re.compile(rf"{re.escape(ABOUT)}|{TRAIN_TEXT.pattern}|{re.escape(VAL_TEXT)}"),
@@ -46,24 +46,47 @@ WRITTEN: dict[str, Callable[[np.ndarray], bytes]] = {
 }
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """Ids of each split."""
+
+    train: int
+    val: int
+
+
+@dataclass(frozen=True)
+class About:
+    """What meta.json says of exported files: `tokenizer` is the fingerprint of the vocabulary that their ids are of."""
+
+    format: str
+    vocab_size: int
+    tokenizer: str
+    tokens: TokenCounts
+
+
 class DocumentDecoder(Protocol):
     """What import asks of a tokenizer. It must pickle."""
 
-    fingerprint: str
-    unknown_id: int
-    document_end_id: int
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def unknown_id(self) -> int: ...
+
+    @property
+    def document_end_id(self) -> int: ...
 
     def __len__(self) -> int: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-def require_own(folder: Path, mark: str, form: object, names: re.Pattern[str]) -> None:
-    """Refuse to replace a folder unless all that is in it was made here: the file `mark` of that form, and `names`."""
+def require_own(folder: Path, mark: str, kind: type[Manifest | About], names: re.Pattern[str]) -> None:
+    """Refuse to replace a folder unless all that is in it was made here: the file `mark`, a `kind`, and `names`."""
     require_writable(folder)
     require_writable(folder.parent)
     present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    own = mark in present and fits(read_json_object(folder / mark), form)
+    own = mark in present and read_if(kind, folder / mark) is not None
     foreign = [name for name in present if not (own and names.fullmatch(name))]
     if foreign:
         shown = " ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
@@ -71,6 +94,15 @@ def require_own(folder: Path, mark: str, form: object, names: re.Pattern[str]) -
             f"{folder} 里有别的东西（{shown}），不覆盖。请换一个新的或空的文件夹。",
             f"{folder} holds something else ({shown}) and is not replaced. Give a new or an empty folder.",
         )
+
+
+def read_if(kind: type[Record], path: Path) -> Record | None:
+    """The `kind` that a JSON file holds; None where it holds something else."""
+    value = read_json_object(path)
+    try:
+        return record(kind, value)
+    except ValueError:
+        return None
 
 
 # ----- import ----------------------------------------------------------------------------------------------------------
@@ -86,7 +118,7 @@ def import_shards(
 ) -> None:
     """Make shards of `files`. Without a file for validation, whole documents are held out as train.py does."""
     folder = folder.resolve()
-    require_own(folder, "manifest.json", MANIFEST, IMPORTED)
+    require_own(folder, MANIFEST, Manifest, IMPORTED)
     require_same_vocabulary(files.train[0].parent / ABOUT, tokenizer)
     settings = ShardSettings(files.sha256(), tokenizer.fingerprint, len(tokenizer), min_length, val_ratio, num_pieces)
     found = survey(files, tokenizer)
@@ -101,11 +133,11 @@ def require_same_vocabulary(about: Path, tokenizer: DocumentDecoder) -> None:
     """Refuse another vocabulary than the one that the files were exported with, where that is known."""
     if not about.exists():
         return
-    value = read_json_object(about)
-    if fits(value, ABOUT_FORM) and value["tokenizer"] != tokenizer.fingerprint:
+    recorded = read_if(About, about)
+    if recorded is not None and recorded.tokenizer != tokenizer.fingerprint:
         raise UserError(
-            f"{about} 记着这些词元的词表指纹 {value['tokenizer'][:12]}，给的词表是 {tokenizer.fingerprint[:12]}。请用 --tokenizer_path 给出原来的词表。",
-            f"{about} says that the vocabulary's fingerprint is {value['tokenizer'][:12]}, the given one's is {tokenizer.fingerprint[:12]}. Give the vocabulary that made the files: --tokenizer_path.",
+            f"{about} 记着这些词元的词表指纹 {recorded.tokenizer[:12]}，给的词表是 {tokenizer.fingerprint[:12]}。请用 --tokenizer_path 给出原来的词表。",
+            f"{about} says that the vocabulary's fingerprint is {recorded.tokenizer[:12]}, the given one's is {tokenizer.fingerprint[:12]}. Give the vocabulary that made the files: --tokenizer_path.",
         )
 
 
@@ -131,7 +163,7 @@ def survey(files: TokenFiles, tokenizer: DocumentDecoder) -> Survey:
     with tqdm(total=files.n_bytes, desc="count", unit="B", unit_scale=True, mininterval=0.5, disable=None) as bar:
         parts = files.parts(tokenizer.document_end_id, len(tokenizer), bar.update)
         tasks = batches(parts, lambda part: len(part.ids), BATCH)
-        for measured in ordered_map(measure, tasks, n_workers, start_measuring, (tokenizer,)):
+        for measured in ordered_map(tasks, n_workers, part_measurer, (tokenizer,)):
             for part in measured:
                 if not n_ids:
                     shown = part.beginning.replace("\n", "⏎")
@@ -171,23 +203,23 @@ class Measured:
     beginning: str
 
 
-def start_measuring(decoder: DocumentDecoder) -> None:
-    """Keep the tokenizer in a worker process."""
-    global tokenizer
-    tokenizer = decoder
+def part_measurer(tokenizer: DocumentDecoder) -> Callable[[list[Part]], list[Measured]]:
+    """What a worker does: decode, count and hash. [UNK] stands for one character."""
 
+    def measure(parts: list[Part]) -> list[Measured]:
+        measured: list[Measured] = []
+        for part in parts:
+            known = part.ids[part.ids != tokenizer.unknown_id]
+            n_characters = len(tokenizer.decode(known.tolist())) + len(part.ids) - len(known)
+            digest = int.from_bytes(hashlib.blake2b(part.ids.tobytes(), digest_size=8).digest(), "big")
+            has_end = bool(part.ids[-1] == tokenizer.document_end_id)
+            beginning = "" if measured else tokenizer.decode(part.ids[:SHOWN_IDS].tolist())[:SHOWN_CHARACTERS]
+            measured.append(
+                Measured(n_characters, digest, len(part.ids), has_end, part.closes, part.validates, beginning)
+            )
+        return measured
 
-def measure(parts: list[Part]) -> list[Measured]:
-    """Decode, count and hash. [UNK] stands for one character."""
-    measured = []
-    for part in parts:
-        known = part.ids[part.ids != tokenizer.unknown_id]
-        n_characters = len(tokenizer.decode(known.tolist())) + len(part.ids) - len(known)
-        digest = int.from_bytes(hashlib.blake2b(part.ids.tobytes(), digest_size=8).digest(), "big")
-        has_end = bool(part.ids[-1] == tokenizer.document_end_id)
-        beginning = "" if measured else tokenizer.decode(part.ids[:SHOWN_IDS].tolist())[:SHOWN_CHARACTERS]
-        measured.append(Measured(n_characters, digest, len(part.ids), has_end, part.closes, part.validates, beginning))
-    return measured
+    return measure
 
 
 def copy(files: TokenFiles, tokenizer: DocumentDecoder, plan: Plan, n_ids: int, paths: dict[int, Path]) -> None:
@@ -220,9 +252,9 @@ def export_shards(data: Shards, folder: Path, form: str) -> list[str]:
         The names of the files of ids.
     """
     folder = folder.resolve()
-    require_own(folder, ABOUT, ABOUT_FORM, EXPORTED[form])
-    settings = data.manifest["settings"]
-    vocab_size = settings["vocab_size"]
+    require_own(folder, ABOUT, About, EXPORTED[form])
+    settings = data.manifest.settings
+    vocab_size = settings.vocab_size
     if form == "nanogpt" and vocab_size > 1 << 16:
         raise UserError(
             f"nanoGPT 的编号是 uint16，最多 65536 个词条；{data.folder} 的词表有 {vocab_size} 个。可用 --export text。",
@@ -234,12 +266,7 @@ def export_shards(data: Shards, folder: Path, form: str) -> list[str]:
         pieces = [TokenStream([piece], vocab_size) for piece in data.train.pieces]
         streams = {f"tokenized_train_{i}.txt": piece for i, piece in enumerate(pieces)} | {VAL_TEXT: data.val}
     streams = {name: stream for name, stream in streams.items() if len(stream)}
-    about = {
-        "format": form,
-        "vocab_size": vocab_size,
-        "tokenizer": settings["tokenizer"],
-        "tokens": {"train": len(data.train), "val": len(data.val)},
-    }
+    about = About(form, vocab_size, settings.tokenizer, TokenCounts(len(data.train), len(data.val)))
     n_tokens = len(data.train) + len(data.val)
     with new_folder(folder) as beside, tqdm(total=n_tokens, desc="export", unit="token", unit_scale=True) as bar:
         for name, stream in streams.items():
@@ -248,5 +275,5 @@ def export_shards(data: Shards, folder: Path, form: str) -> list[str]:
                     ids = stream.read_circular(start, min(BATCH, len(stream) - start))
                     file.write(WRITTEN[form](ids))
                     bar.update(len(ids))
-        write_text(beside / ABOUT, json.dumps(about, indent=1) + "\n")
+        write_text(beside / ABOUT, json.dumps(asdict(about), indent=1) + "\n")
     return list(streams)

@@ -5,7 +5,7 @@
     data/tokenized/tokenized_val.1a2b3c4d.bin        documents held out for validation
 
 The files are storage only: readers see one stream, [MASK] document [CLS] [MASK] document [CLS] … They are made by
-`shard_builder`.
+`shards.build`.
 
 In: a folder. Out: `TokenStream`s over memory maps. Refuses: damaged or missing files, another vocabulary's shards.
 """
@@ -15,15 +15,18 @@ import json
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from gpt2zh.errors import UserError, bilingual
-from gpt2zh.system.files import checksums, read_json_object
+from gpt2zh.system.files import checksums, read_json_object, write_text
+from gpt2zh.system.records import record
 
+MANIFEST = "manifest.json"
+CORPUS_IDENTITY = "corpus.json"  # see text.identity; only beside shards of a large corpus
 MAGIC = b"GPT2ZH\0\2"
 HEADER_BYTES = 1024
 HEADER = struct.Struct("<8sQQ")  # magic, bytes of an id, number of ids; then JSON: what the ids do not tell
@@ -45,16 +48,50 @@ class ShardSettings:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
 
-# What a manifest holds, as types: checked whenever one is read.
-SHARD_LIST = [{"file": str, "tokens": int, "unknown": int, "sha256": str}]
-MANIFEST = {
-    "settings": {field.name: (int, float) if field.type is float else field.type for field in fields(ShardSettings)},
-    "documents": {"read": int, "too_short": int, "train": int, "val": int},
-    "characters": {"train": int, "val": int, "too_short": int},
-    "missing": {},
-    "train": SHARD_LIST,
-    "val": SHARD_LIST,
-}
+@dataclass(frozen=True)
+class DocumentCounts:
+    """Documents of the corpus, and where they went."""
+
+    read: int
+    too_short: int
+    train: int
+    val: int
+
+
+@dataclass(frozen=True)
+class CharacterCounts:
+    """Characters of the documents, by where these went."""
+
+    train: int
+    val: int
+    too_short: int
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One file of ids; `unknown` of its tokens are [UNK]."""
+
+    file: str
+    tokens: int
+    unknown: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What lies in a folder of shards; manifest.json has the same names.
+
+    Args:
+        missing: the most frequent characters that the vocabulary lacks, with their counts.
+        train, val: the files, in the order of the stream.
+    """
+
+    settings: ShardSettings
+    documents: DocumentCounts
+    characters: CharacterCounts
+    missing: dict[str, int]
+    train: list[ShardFile]
+    val: list[ShardFile]
 
 
 class TokenStream:
@@ -93,39 +130,36 @@ class Shards:
     """Opened shards. `manifest` holds the settings and the counts that were printed when they were built."""
 
     folder: Path
-    manifest: dict[str, object]
+    manifest: Manifest
     train: TokenStream
     val: TokenStream
 
 
-def read_manifest(folder: Path) -> dict[str, dict]:
-    """The manifest of `folder`, with every key that is read from it.
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of `folder`.
 
     Raises:
         UserError: there is none, or it is not one of this toolkit's.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     if not path.exists():
         raise UserError(
-            f"{folder} 里没有分片（缺 manifest.json）。请用 train.py --raw --raw_data_path 语料 切分。",
-            f"no shards in {folder} (manifest.json is missing). Make them with train.py --raw --raw_data_path CORPUS.",
+            f"{folder} 里没有分片（缺 {MANIFEST}）。请用 train.py --raw --raw_data_path 语料 切分。",
+            f"no shards in {folder} ({MANIFEST} is missing). Make them with train.py --raw --raw_data_path CORPUS.",
         )
-    manifest = read_json_object(path)
-    if not fits(manifest, MANIFEST):
+    value = read_json_object(path)
+    try:
+        return record(Manifest, value)
+    except ValueError:
         raise UserError(
             f"{path} 不是本工具写的清单。请用 train.py --raw 重做分片。",
-            f"{path} is no manifest of this toolkit. Build the shards anew with train.py --raw.",
-        )
-    return manifest
+            f"{path} is not a manifest of this toolkit. Build the shards anew with train.py --raw.",
+        ) from None
 
 
-def fits(value: object, form: object) -> bool:
-    """Whether a JSON value has the types of `form`: {key: form}, [form of each item], a type, or several."""
-    if isinstance(form, dict):
-        return isinstance(value, dict) and all(key in value and fits(value[key], part) for key, part in form.items())
-    if isinstance(form, list):
-        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
-    return isinstance(value, form) and not isinstance(value, bool)
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of `folder`, whole or not at all."""
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
 
 
 def open_shards(folder: Path) -> Shards:
@@ -135,22 +169,29 @@ def open_shards(folder: Path) -> Shards:
         UserError: no manifest, or a file that is missing, cut short, changed or not a shard.
     """
     manifest = read_manifest(folder)
-    entries = {folder / Path(entry["file"]).name: entry["sha256"] for entry in manifest["train"] + manifest["val"]}
-    there = [path for path in entries if path.exists()]
+    digests = {folder / Path(entry.file).name: entry.sha256 for entry in manifest.train + manifest.val}
+    there = [path for path in digests if path.exists()]
     for path, digest in zip(there, checksums(there)):
-        if digest != entries[path]:
+        if digest != digests[path]:
             raise UserError(
-                f"分片 {path} 已损坏：SHA-256 是 {digest[:12]}，清单里是 {entries[path][:12]}。请加 --raw 重做。",
-                f"the shard {path} is damaged: its SHA-256 is {digest[:12]}, the manifest's {entries[path][:12]}. Add --raw to build it anew.",
+                f"分片 {path} 已损坏：SHA-256 是 {digest[:12]}，清单里是 {digests[path][:12]}。请加 --raw 重做。",
+                f"the shard {path} is damaged: its SHA-256 is {digest[:12]}, the manifest's {digests[path][:12]}. Add --raw to build it anew.",
             )
-    vocab_size = manifest["settings"]["vocab_size"]
     train, val = (
         TokenStream(
-            [map_shard(folder / Path(entry["file"]).name, entry["tokens"]) for entry in manifest[split]], vocab_size
+            [map_shard(folder / Path(entry.file).name, entry.tokens) for entry in files], manifest.settings.vocab_size
         )
-        for split in ("train", "val")
+        for files in (manifest.train, manifest.val)
     )
     return Shards(folder, manifest, train, val)
+
+
+@dataclass(frozen=True)
+class HeaderCounts:
+    """What a shard's ids do not tell: [UNK] among them, and the most frequent characters that the vocabulary lacks."""
+
+    unknown: int
+    missing: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -159,34 +200,30 @@ class Header:
 
     Args:
         itemsize: bytes of an id, 2 or 4.
-        unknown: [UNK] among the ids.
-        missing: the most frequent characters that the vocabulary lacks, with their counts.
     """
 
     itemsize: int
     tokens: int
-    unknown: int
-    missing: dict[str, int]
+    counts: HeaderCounts
 
     def pack(self) -> bytes:
         """The first HEADER_BYTES of the file."""
-        counts = json.dumps({"unknown": self.unknown, "missing": self.missing}).encode()
+        counts = json.dumps(asdict(self.counts)).encode()
         return (HEADER.pack(MAGIC, self.itemsize, self.tokens) + counts).ljust(HEADER_BYTES)
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of a whole shard; None where the file is missing, cut short or no shard."""
+    """The header of a complete shard; None where the file is missing, cut short or not a shard."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         magic, itemsize, tokens = HEADER.unpack_from(head)
-        counts = json.loads(head[HEADER.size :])
-        header = Header(itemsize, tokens, counts["unknown"], counts["missing"])
-    except (OSError, struct.error, ValueError, KeyError, TypeError):
+        header = Header(itemsize, tokens, record(HeaderCounts, json.loads(head[HEADER.size :])))
+    except (OSError, struct.error, ValueError):
         return None
-    whole = magic == MAGIC and itemsize in (2, 4) and size == HEADER_BYTES + itemsize * tokens
-    return header if whole else None
+    complete = magic == MAGIC and itemsize in (2, 4) and size == HEADER_BYTES + itemsize * tokens
+    return header if complete else None
 
 
 def map_shard(path: Path, n_tokens: int) -> np.ndarray:
@@ -205,7 +242,7 @@ def map_shard(path: Path, n_tokens: int) -> np.ndarray:
 def differences(folder: Path, settings: ShardSettings) -> list[str]:
     """What the shards in `folder` were built with and what is wanted now, one line each."""
     try:
-        old = read_manifest(folder)["settings"]
+        old = asdict(read_manifest(folder).settings)
     except UserError:
         return [bilingual("没有可用的分片", "no usable shards")]
     return [
@@ -217,7 +254,7 @@ def differences(folder: Path, settings: ShardSettings) -> list[str]:
 
 def check_tokenizer(shards: Shards, fingerprint: str, vocabulary: Path) -> None:
     """Refuse shards whose ids another vocabulary gave."""
-    stored = shards.manifest["settings"]["tokenizer"]
+    stored = shards.manifest.settings.tokenizer
     if stored != fingerprint:
         raise UserError(
             f"{shards.folder} 的分片不是用 {vocabulary} 切的：分片的词表指纹 {stored[:12]}，这份词表 {fingerprint[:12]}。请换回原来的词表，或给出语料并加 --raw 重做分片。",
@@ -227,8 +264,9 @@ def check_tokenizer(shards: Shards, fingerprint: str, vocabulary: Path) -> None:
 
 def check_documents(shards: Shards, min_length: int, val_ratio: float) -> None:
     """Refuse shards that leave out or hold out other documents than wanted: possible only where the corpus is gone."""
-    for name, wanted in (("min_length", min_length), ("val_ratio", val_ratio)):
-        stored = shards.manifest["settings"][name]
+    settings = shards.manifest.settings
+    asked = (("min_length", settings.min_length, min_length), ("val_ratio", settings.val_ratio, val_ratio))
+    for name, stored, wanted in asked:
         if stored != wanted:
             raise UserError(
                 f"{shards.folder} 的分片是用 --{name} {stored} 切的，现在要 {wanted}，而语料不在。请给 --{name} {stored}，或给出语料。",

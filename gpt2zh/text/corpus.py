@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.system.files import parse_json, require_file, sha256, unify_line_ends
+from gpt2zh.system.files import checksums, parse_json, require_file, unify_line_ends
 from gpt2zh.text.encodings import Decoder, detect
 from gpt2zh.text.json_stream import JsonReader
 
@@ -118,7 +118,7 @@ def suffix_of(path: Path) -> str:
 
 def corpus_sha256(path: Path) -> str:
     """Identify the content behind `path`: one file's SHA-256, or the hash of the files' hashes."""
-    hashes = [sha256(file) for file in corpus_files(path)]
+    hashes = checksums(corpus_files(path))
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +91,17 @@ def test_what_is_exported_comes_back(
     new = convert_in("out", "new", "--num_pieces", 7)
     assert whole(new.train) == whole(old.train) and whole(new.val) == whole(old.val)
     counts = ("read", "train", "val")
-    assert [new.manifest["documents"][name] for name in counts] == [old.manifest["documents"][name] for name in counts]
-    assert len(new.manifest["train"]) == 7
+    assert [getattr(new.manifest.documents, name) for name in counts] == [
+        getattr(old.manifest.documents, name) for name in counts
+    ]
+    assert len(new.manifest.train) == 7
     for split in ("train", "val"):
         for shards in (old, new):
-            assert shards.manifest["characters"][split] == pytest.approx(old.manifest["characters"][split], rel=1e-3)
-        assert sum(entry["unknown"] for entry in new.manifest[split]) == sum(
-            entry["unknown"] for entry in old.manifest[split]
+            assert getattr(shards.manifest.characters, split) == pytest.approx(
+                getattr(old.manifest.characters, split), rel=1e-3
+            )
+        assert sum(file.unknown for file in getattr(new.manifest, split)) == sum(
+            file.unknown for file in getattr(old.manifest, split)
         )
 
 
@@ -125,8 +130,8 @@ def test_the_ancestors_files_are_read_in_the_order_of_their_numbers(
     write_as_the_ancestor(here / "old", [tokenizer.encode_documents([text]).tolist() for text in book], num_pieces)
     data = convert_in("old", "shards", "--val_ratio", 0, "--num_pieces", 5)
     assert whole(data.train) == tokenizer.encode_documents(book).tolist()
-    assert data.manifest["documents"] == {"read": len(book), "too_short": 0, "train": len(book), "val": 0}
-    assert data.manifest["characters"]["train"] == pytest.approx(sum(map(len, book)), rel=1e-3)
+    assert asdict(data.manifest.documents) == {"read": len(book), "too_short": 0, "train": len(book), "val": 0}
+    assert data.manifest.characters.train == pytest.approx(sum(map(len, book)), rel=1e-3)
 
 
 def test_whole_documents_are_held_out_as_of_a_corpus(
@@ -138,7 +143,7 @@ def test_whole_documents_are_held_out_as_of_a_corpus(
     held, trained = documents_of(data.val, tokenizer), documents_of(data.train, tokenizer)
     assert held and [document for document in documents if document in held] == held
     assert trained == [document for document in documents if document not in held]
-    assert 0.03 < data.manifest["characters"]["val"] / sum(map(len, book)) <= 0.05
+    assert 0.03 < data.manifest.characters.val / sum(map(len, book)) <= 0.05
     write_as_the_ancestor(here / "reversed", documents[::-1], 10)
     assert documents_of(convert_in("reversed", "other", "--val_ratio", 0.05).val, tokenizer) == held[::-1]
 
@@ -155,7 +160,7 @@ def test_short_documents_are_left_out_by_their_characters(
     write_as_the_ancestor(here / "old", [tokenizer.encode_documents([text]).tolist() for text in texts], 1)
     data = convert_in("old", "shards", "--min_length", 6)
     assert whole(data.train) == tokenizer.encode_documents([texts[0], texts[2]]).tolist()
-    assert data.manifest["characters"] == {"train": 12, "val": 0, "too_short": 5}
+    assert asdict(data.manifest.characters) == {"train": 12, "val": 0, "too_short": 5}
     shown = capsys.readouterr().out
     assert "一二三四五六" in shown and "不收 1" in shown
     with pytest.raises(UserError, match="--min_length 100"):
@@ -172,7 +177,7 @@ def test_a_stream_without_documents_is_stored_as_it_is(
     Path("nano/meta.pkl").write_bytes(b"never read")
     data = convert_in("nano")
     assert whole(data.train) == ids.tolist() and len(data.val) == 0
-    assert data.manifest["documents"]["read"] == 1
+    assert data.manifest.documents.read == 1
     assert "没有 [CLS]" in capsys.readouterr().out
 
 
@@ -223,7 +228,7 @@ def test_shards_are_the_same_each_time_and_replace_those_of_before(
     second = {path.name: path.read_bytes() for path in convert_in("old").folder.iterdir()}
     assert first == second and len(first) == 100 + 1 + 1
     (here / "old" / "tokenized_train_1.txt").write_text("4 200 2 ", encoding="utf-8")
-    assert convert_in("old").manifest["settings"]["corpus_sha256"] not in first["manifest.json"].decode()
+    assert convert_in("old").manifest.settings.corpus_sha256 not in first["manifest.json"].decode()
 
 
 def missing(folder: Path) -> None:
@@ -268,7 +273,7 @@ def test_a_document_ends_with_its_file_whatever_its_length(
         np.full(n_ids, 300, "<u2").tofile(f"nano/{name}.bin")
     data = convert_in("nano")
     assert whole(data.train) == whole(data.val) == [300] * n_ids
-    assert data.manifest["documents"] == {"read": 2, "too_short": 0, "train": 1, "val": 1}
+    assert asdict(data.manifest.documents) == {"read": 2, "too_short": 0, "train": 1, "val": 1}
 
 
 @pytest.mark.parametrize("fault", sorted(BAD))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def test_the_stream_is_every_document_in_order_for_any_number_of_pieces(
 
 def test_pieces_are_alike_in_size(tmp_path: Path, tokenizer: Tokenizer, book: list[str]) -> None:
     build_shards(tmp_path, book, tokenizer, settings_for(tokenizer, num_pieces=4))
-    sizes = [entry["tokens"] for entry in open_shards(tmp_path).manifest["train"]]
+    sizes = [file.tokens for file in open_shards(tmp_path).manifest.train]
     assert max(sizes) < 1.5 * min(sizes)
 
 
@@ -92,7 +92,7 @@ def test_train_and_validation_part_the_documents(tmp_path: Path, tokenizer: Toke
     held = held_out(tokenizer, book, 0.05)
     assert whole(data.val) == tokenizer.encode_documents(held).tolist()
     assert whole(data.train) == tokenizer.encode_documents([text for text in book if text not in held]).tolist()
-    assert 0.03 < data.manifest["characters"]["val"] / sum(map(len, book)) <= 0.05
+    assert 0.03 < data.manifest.characters.val / sum(map(len, book)) <= 0.05
 
 
 def test_what_validates_does_not_depend_on_the_order(tokenizer: Tokenizer, book: list[str]) -> None:
@@ -142,13 +142,19 @@ def test_a_killed_build_goes_on_with_the_pieces_it_lacks(
     }
 
 
+def sleeper(said: str) -> Callable[[float], None]:
+    print(said, flush=True)
+    return time.sleep
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_workers_end_with_the_process_that_started_them() -> None:
     code = f"""
-import functools, sys, time
-sys.path.insert(0, {str(ROOT)!r})
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "shards")!r}, {str(ROOT / "tests")!r}]
 from gpt2zh.system.workers import ordered_map
-list(ordered_map(time.sleep, [600] * 2, 2, functools.partial(print, flush=True), ("started",)))
+from test_shards import sleeper
+list(ordered_map([600] * 2, 2, sleeper, ("started",)))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["started\n"] * 2
@@ -170,7 +176,7 @@ def test_a_corpus_that_changes_between_the_passes_is_refused(tmp_path: Path, tok
 def test_min_length_counts_characters_and_drops_shorter_documents(tmp_path: Path, tokenizer: Tokenizer) -> None:
     build_shards(tmp_path, ["一\n二", "一二三四"], tokenizer, settings_for(tokenizer, min_length=4))
     data = open_shards(tmp_path)
-    assert data.manifest["documents"]["too_short"] == 1
+    assert data.manifest.documents.too_short == 1
     assert tokenizer.decode(whole(data.train)) == "一二三四"
 
 
