@@ -5,14 +5,16 @@ The file is one protocol buffer, ModelProto: 1 pieces (1 text, 2 score, 3 type),
 [UNK], <pad> [PAD], <s> [MASK] (a document begins), </s> [CLS] (ends); those that it lacks are appended, and the newline,
 which sentencepiece would make a blank.
 
-In: a path. Out: a pipeline. Refuses: files that are no such model; model types other than unigram and bpe.
+In: a path. Out: a pipeline. Refuses: files that are not such a model; model types other than unigram and bpe.
 Source: sentencepiece_model.proto of google/sentencepiece.
 """
 
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -24,41 +26,50 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # types of pieces
 UNIGRAM, BPE = 1, 2  # types of models
 OUR_NAMES = {"<unk>": UNK, "<pad>": PAD, "<s>": DOCUMENT_START, "</s>": DOCUMENT_END}
 BLANK = "▁"
+PIECES, TRAINER, NORMALIZER = 1, 2, 3  # fields of ModelProto
+
+
+class Piece(NamedTuple):
+    """An entry of the model: its text, log-probability or rank, and type."""
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass
+class Model:
+    """What is read from a file, with sentencepiece's own defaults."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    kind: int = UNIGRAM
+    character_map: bytes = b""
+    dummy_prefix: bool = True  # a blank before each text
+    one_blank: bool = True  # of several blanks in a row
 
 
 def build_sentencepiece(path: Path) -> Tokenizer:
     """The pipeline of a `.model` file.
 
     Raises:
-        UserError: it is no sentencepiece model, or neither unigram nor bpe.
+        UserError: it is not a sentencepiece model, or is neither unigram nor bpe.
     """
-    pieces, kind, charsmap, dummy_prefix, one_blank = _read(path)
-    names = [OUR_NAMES.get(name, name) for name, _, _ in pieces]
-    surfaces = [SURFACE.get(token, token) for token in CONTROL_TOKENS]
-    names += [name for name in surfaces if name not in names]
-    scores = [score for _, score, _ in pieces] + [0.0] * (len(names) - len(pieces))
-    has_bytes = set(BYTES) <= set(names)
-    if kind == UNIGRAM:
-        model = models.Unigram(list(zip(names, scores)), unk_id=names.index(UNK), byte_fallback=has_bytes)
-    else:
-        vocabulary = {name: id_ for id_, name in enumerate(names)}
-        merges = _merges(vocabulary, [(name, score) for name, score, type_ in pieces if type_ == NORMAL])
-        model = models.BPE(vocabulary, merges, unk_token=UNK, fuse_unk=True, byte_fallback=has_bytes)
-    pipeline = Tokenizer(model)
-    steps = [LINE_ENDS]
-    if charsmap:
-        steps.append(normalizers.Precompiled(charsmap))
-    if one_blank:
+    model = read_model(path)
+    pipeline = Tokenizer(_segmentation(model))
+    steps: list[normalizers.Normalizer] = [LINE_ENDS]
+    if model.character_map:
+        steps.append(normalizers.Precompiled(model.character_map))
+    if model.one_blank:
         steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), " ")]
     pipeline.normalizer = normalizers.Sequence(steps)
     # The names of control pieces and bytes, typed in a text, are text: their first character stands alone.
-    typed = [name for name, _, type_ in pieces if type_ == CONTROL] + [
-        token for token in CONTROL_TOKENS if token in names
-    ]
+    typed = [piece.text for piece in model.pieces if piece.kind == CONTROL]
+    typed += [token for token in CONTROL_TOKENS if token in _names(model)]
     alone = "|".join([*(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in typed), "<(?=0x[0-9A-F]{2}>)"])
+    prefix: Literal["always", "never"] = "always" if model.dummy_prefix else "never"
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Metaspace(BLANK, prepend_scheme="always" if dummy_prefix else "never", split=kind == BPE),
+            pre_tokenizers.Metaspace(BLANK, prepend_scheme=prefix, split=model.kind == BPE),
             pre_tokenizers.Split(Regex(alone), "isolated"),
         ]
     )
@@ -67,64 +78,104 @@ def build_sentencepiece(path: Path) -> Tokenizer:
             decoders.Replace(BLANK, " "),
             decoders.ByteFallback(),
             decoders.Fuse(),
-            decoders.Replace(Regex(r"(?<=\A|\n) "), "") if dummy_prefix else decoders.Fuse(),
+            decoders.Replace(Regex(r"(?<=\A|\n) "), "") if model.dummy_prefix else decoders.Fuse(),
         ]
     )
-    whole = [SURFACE[NEWLINE], *(name for name, _, type_ in pieces if type_ == USER_DEFINED)]
+    whole = [SURFACE[NEWLINE], *(piece.text for piece in model.pieces if piece.kind == USER_DEFINED)]
     pipeline.add_tokens([AddedToken(name, normalized=False) for name in dict.fromkeys(whole)])
     return pipeline
 
 
-def _read(path: Path) -> tuple[list[tuple[str, float, int]], int, bytes, bool, bool]:
-    """Pieces (text, score, type), model type, character map, dummy prefix, extra blanks removed."""
-    pieces, kind, charsmap, dummy_prefix, one_blank = [], UNIGRAM, b"", True, True
+def _names(model: Model) -> list[str]:
+    """The tokens of the pipeline by their ids: the pieces, under our names, and the control tokens that they lack."""
+    names = [OUR_NAMES.get(piece.text, piece.text) for piece in model.pieces]
+    surfaces = [SURFACE.get(token, token) for token in CONTROL_TOKENS]
+    return names + [surface for surface in surfaces if surface not in names]
+
+
+def _segmentation(model: Model) -> models.Model:
+    """The part of the pipeline that cuts a text into pieces."""
+    names = _names(model)
+    has_bytes = set(BYTES) <= set(names)
+    if model.kind == UNIGRAM:
+        scores = [piece.score for piece in model.pieces] + [0.0] * (len(names) - len(model.pieces))
+        return models.Unigram(list(zip(names, scores)), unk_id=names.index(UNK), byte_fallback=has_bytes)
+    vocabulary = {name: id_ for id_, name in enumerate(names)}
+    merges = _merges(vocabulary, [(piece.text, piece.score) for piece in model.pieces if piece.kind == NORMAL])
+    return models.BPE(vocabulary, merges, unk_token=UNK, fuse_unk=True, byte_fallback=has_bytes)
+
+
+def read_model(path: Path) -> Model:
+    """What a `.model` file holds.
+
+    Raises:
+        UserError: it is not a sentencepiece model, or is neither unigram nor bpe.
+    """
+    model = Model()
     try:
         for number, value in _fields(path.read_bytes()):
-            if number == 1:
-                piece = dict(_fields(value))
-                score = struct.unpack("<f", piece[2])[0] if 2 in piece else 0.0
-                pieces.append((piece[1].decode(), score, piece.get(3, NORMAL)))
-            elif number == 2:
-                kind = dict(_fields(value)).get(3, UNIGRAM)
-            elif number == 3:
-                fields = dict(_fields(value))
-                charsmap, dummy_prefix = fields.get(2, b""), bool(fields.get(3, 1))
-                one_blank = bool(fields.get(4, 1))
-    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError):
-        pieces = []
-    if not pieces or kind not in (UNIGRAM, BPE):
+            if number == PIECES:
+                message = dict(_fields(_bytes(value)))
+                score = struct.unpack("<f", _bytes(message[2]))[0] if 2 in message else 0.0
+                model.pieces.append(Piece(_bytes(message[1]).decode(), score, _integer(message.get(3, NORMAL))))
+            elif number == TRAINER:
+                model.kind = _integer(dict(_fields(_bytes(value))).get(3, UNIGRAM))
+            elif number == NORMALIZER:
+                message = dict(_fields(_bytes(value)))
+                model.character_map = _bytes(message.get(2, b""))
+                model.dummy_prefix = bool(message.get(3, True))
+                model.one_blank = bool(message.get(4, True))
+    except (struct.error, IndexError, KeyError, ValueError):
+        model.pieces.clear()
+    if not model.pieces or model.kind not in (UNIGRAM, BPE):
         raise UserError(
             f"{path} 不是 sentencepiece 的 unigram 或 bpe 模型文件。",
-            f"{path} is no sentencepiece model of type unigram or bpe.",
+            f"{path} is not a sentencepiece model of type unigram or bpe.",
         )
-    return pieces, kind, charsmap, dummy_prefix, one_blank
+    return model
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError("an integer where bytes are meant")
+    return value
+
+
+def _integer(value: int | bytes) -> int:
+    if not isinstance(value, int):
+        raise ValueError("bytes where an integer is meant")
+    return value
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """(field number, value) of a protocol buffer message: an integer, or the bytes of a string, message or float."""
     position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
     while position < len(data):
-        key = varint()
+        key, position = _varint(data, position)
         if key & 7 == 0:
-            yield key >> 3, varint()
+            value, position = _varint(data, position)
+            yield key >> 3, value
             continue
-        size = {1: 8, 5: 4}.get(key & 7) or (varint() if key & 7 == 2 else 0)
+        if key & 7 == 2:
+            size, position = _varint(data, position)
+        else:
+            size = {1: 8, 5: 4}.get(key & 7, 0)
         if (not size and key & 7 != 2) or position + size > len(data):
             raise ValueError(f"wire type {key & 7} at byte {position}")
         yield key >> 3, data[position : position + size]
         position += size
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """An integer of seven bits a byte, lowest first, and the position behind it."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, position
 
 
 def _merges(vocabulary: dict[str, int], pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:

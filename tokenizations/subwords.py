@@ -40,12 +40,13 @@ def learn_subwords(
         )
     # The newline is learnt as a piece and then left out, as it is among the control tokens.
     room = size - len(head) + 1
+    trainer: trainers.Trainer
     if kind == "bpe":
-        trainer, model = trainers.BpeTrainer(vocab_size=room, max_token_length=LONGEST_PIECE), models.BPE()
+        learner = Tokenizer(models.BPE())
+        trainer = trainers.BpeTrainer(vocab_size=room, max_token_length=LONGEST_PIECE)
     else:
+        learner = Tokenizer(models.Unigram())
         trainer = trainers.UnigramTrainer(vocab_size=room, max_piece_length=LONGEST_PIECE, shrinking_factor=0.75)
-        model = models.Unigram()
-    learner = Tokenizer(model)
     split_subwords(learner)
     learner.train_from_iterator(without_rare(texts, rare), trainer)
     learnt = json.loads(learner.to_str())["model"]

@@ -63,15 +63,16 @@ class Tokenizer:
         self.source = source
         vocabulary = pipeline.get_vocab()
         self.tokens: list[str] = sorted(vocabulary, key=vocabulary.__getitem__)
-        ids = {token: pipeline.token_to_id(token) for token in CONTROL_TOKENS if token != NEWLINE}
         newline = pipeline.encode("\n").ids
-        missing = [token for token, id_ in ids.items() if id_ is None] + ([NEWLINE] if len(newline) != 1 else [])
+        ids = {token: vocabulary[token] for token in CONTROL_TOKENS if token != NEWLINE and token in vocabulary}
+        ids |= {NEWLINE: newline[0]} if len(newline) == 1 else {}
+        missing = [token for token in CONTROL_TOKENS if token not in ids]
         if missing:
             raise UserError(
                 f"{source} 没有控制符 {' '.join(missing)}，不是本工具的分词器。",
                 f"{source} lacks the control tokens {' '.join(missing)}: it is not a tokenizer of this toolkit.",
             )
-        self.control_ids: dict[str, int] = {**ids, NEWLINE: newline[0]}
+        self.control_ids: dict[str, int] = ids
         self.unknown_id = self.control_ids[UNK]
         self.pad_id = self.control_ids[PAD]
         self.document_start_id = self.control_ids[DOCUMENT_START]

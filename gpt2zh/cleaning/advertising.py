@@ -112,4 +112,4 @@ def chapter_ends(text: str) -> Edit:
     """(本章完), ——未完待续 and their like, on a line of their own or in brackets at a line's end."""
     found = substitute(_END_LINE, "", text)
     more = substitute(_END_BRACKET, "", found.text)
-    return Edit(more.text, found.count + more.count, found.examples + more.examples)
+    return Edit(more.text, found.n_places + more.n_places, found.examples + more.examples)

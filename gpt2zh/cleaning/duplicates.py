@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -87,7 +88,7 @@ def estimate(slots: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _rensa():
+def _rensa() -> ModuleType:
     try:
         import rensa
 

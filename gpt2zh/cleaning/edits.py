@@ -14,10 +14,10 @@ LONGEST_EXAMPLE = 80
 
 
 class Edit(NamedTuple):
-    """A text after one rule: `count` places were changed; `examples` are excerpts (before, after)."""
+    """A text after one rule, the number of places it changed, and excerpts of some of them (before, after)."""
 
     text: str
-    count: int = 0
+    n_places: int = 0
     examples: tuple[tuple[str, str], ...] = ()
 
 
@@ -43,7 +43,9 @@ def substitute(pattern: re.Pattern[str], replacement: str | Callable[[re.Match[s
 
 def replace_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> Edit:
     """Put a replacement in the place of every span (start, end, replacement); spans are in order and do not overlap."""
-    pieces, shown, count, last = [], [], 0, 0
+    pieces: list[str] = []
+    shown: list[tuple[str, str]] = []
+    count = last = 0
     for start, end, replacement in spans:
         pieces += text[last:start], replacement
         last, count = end, count + 1
@@ -54,7 +56,8 @@ def replace_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> Edit:
 
 def in_turn(text: str, *rules: Callable[[str], Edit]) -> Edit:
     """Several edits as one."""
-    count, shown = 0, ()
+    count = 0
+    shown: tuple[tuple[str, str], ...] = ()
     for rule in rules:
         text, more, examples = rule(text)
         count, shown = count + more, (shown + examples)[:EXAMPLES]

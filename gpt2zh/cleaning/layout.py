@@ -97,7 +97,8 @@ def unwrap(text: str) -> Edit:
     page = _Page(text)
     if not page.width:
         return Edit(text)
-    pieces, count, shown = [page.lines[0]], 0, []
+    pieces, count = [page.lines[0]], 0
+    shown: list[tuple[str, str]] = []
     for at, follower in enumerate(page.lines[1:]):
         if not page.continues(at):
             pieces += "\n", follower

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from gpt2zh.cleaning.duplicates import Duplicate
 from gpt2zh.cleaning.prepare import Prepared
@@ -27,7 +28,7 @@ TITLE = f"# {bilingual('清洗报告', 'cleaning report')}"
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is such a page, and so no corpus."""
+    """Whether a file is such a page, and so not a corpus."""
     if path.suffix.lower() != ".md":
         return False
     with path.open("rb") as file:
@@ -56,13 +57,31 @@ class Source:
     n_kept: int = 0
 
 
+class Example(NamedTuple):
+    """A change that a rule made."""
+
+    file: str
+    before: str
+    after: str
+
+
 @dataclass
 class RuleWork:
-    """How often a rule found something, how many characters went, and examples: file, before, after."""
+    """How often a rule found something, how many characters went, and examples."""
 
-    count: int = 0
+    n_places: int = 0
     removed: int = 0
-    examples: list[tuple[str, str, str]] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+
+
+class Dropped(NamedTuple):
+    """A piece that repeats others: its beginning, its file, and the number of the one that is kept, where it is one."""
+
+    beginning: str
+    file: str
+    kind: Literal["exact", "near", "paragraphs"]
+    similarity: float
+    of: int | None
 
 
 class Report:
@@ -72,7 +91,7 @@ class Report:
         self.sources = sources
         self.rules = {name: RuleWork() for name in rules}
         self.threshold = threshold
-        self.duplicates: list[tuple[str, str, str, str, int | None]] = []
+        self.dropped: list[Dropped] = []
         self.n_exact = self.n_near = self.n_repeated = 0
         self.repeated: Counter[str] = Counter()
         self.n_paragraphs = 0
@@ -80,16 +99,16 @@ class Report:
         self.kept_places: dict[int, tuple[str, str]] = {}
 
     def decoded(self, source: int, read: FileRead) -> None:
-        """How a file was decoded."""
+        """Note how a file was decoded."""
         self.sources[source].encoding, self.sources[source].n_broken = read.encoding, read.n_broken
 
     def skip(self, source: int, error: Exception) -> None:
-        """A file that could not be read, or not to its end."""
+        """Note a file that could not be read, or not to its end."""
         problem = (error.zh, error.en) if isinstance(error, UserError) else (str(error), str(error))
         self.sources[source].problem = problem
 
     def add(self, prepared: Prepared) -> None:
-        """A text that was cleaned and cut."""
+        """Count a text that was cleaned and cut."""
         source = self.sources[prepared.source]
         source.n_texts += 1
         source.read += prepared.n_characters
@@ -97,34 +116,37 @@ class Report:
         source.n_pieces += len(prepared.pieces)
         for name, count in prepared.counts.items():
             work = self.rules[name]
-            work.count += count
+            work.n_places += count
             work.removed += prepared.removed[name]
             if len(work.examples) < EXAMPLES:
-                work.examples += [(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
+                work.examples += [Example(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
 
     def name_originals(self, duplicates: dict[int, Duplicate]) -> None:
-        """Which kept pieces the page will name beside their copies."""
+        """Note which kept pieces the page will name beside their copies."""
         self.kept_places = {duplicate.of: ("", "") for duplicate in islice(duplicates.values(), MOST_LISTED)}
 
     def drop_duplicate(self, source: int, text: str, duplicate: Duplicate) -> None:
-        """A piece that repeats an earlier one."""
+        """Count a piece that repeats an earlier one."""
         self.sources[source].in_duplicates += len(text)
         self.n_exact += duplicate.kind == "exact"
         self.n_near += duplicate.kind == "near"
-        self._list(source, text, duplicate.kind, duplicate.similarity, duplicate.of)
+        self._list(
+            Dropped(excerpt(text), self.sources[source].name, duplicate.kind, duplicate.similarity, duplicate.of)
+        )
 
-    def _list(self, source: int, text: str, kind: str, similarity: float, of: int | None) -> None:
-        if len(self.duplicates) < MOST_LISTED:
-            self.duplicates.append((excerpt(text), self.sources[source].name, kind, f"{similarity:.2f}", of))
+    def _list(self, dropped: Dropped) -> None:
+        if len(self.dropped) < MOST_LISTED:
+            self.dropped.append(dropped)
 
     def drop_repeated(self, source: int, text: str, rest: str) -> None:
-        """A piece most of whose paragraphs were there before; `rest` is what was not."""
+        """Count a piece most of whose paragraphs were there before; `rest` is what was not."""
         self.sources[source].in_duplicates += len(text)
         self.n_repeated += 1
-        self._list(source, text, "paragraphs", 1 - len(rest) / len(text), None)
+        share = 1 - len(rest) / len(text)
+        self._list(Dropped(excerpt(text), self.sources[source].name, "paragraphs", share, None))
 
     def drop_paragraphs(self, source: int, lines: list[str], kept: list[str], n_characters: int) -> None:
-        """What repeated paragraphs cost a piece: characters, line ends included; `kept` are its other lines."""
+        """Count what repeated paragraphs cost a piece: characters, line ends included; `kept` are its other lines."""
         if len(kept) < len(lines):
             dropped = Counter(lines) - Counter(kept)
             self.sources[source].in_paragraphs += n_characters
@@ -134,12 +156,12 @@ class Report:
                 self.repeated = Counter(dict(self.repeated.most_common(MOST_COUNTED)))
 
     def drop_short(self, source: int, text: str) -> None:
-        """A piece that --min_length leaves out, or of which repeated paragraphs left nothing."""
+        """Count a piece that --min_length leaves out, or of which repeated paragraphs left nothing."""
         self.n_short += 1
         self.sources[source].in_short += len(text)
 
     def keep(self, number: int, source: int, text: str, validates: bool) -> None:
-        """A piece that was written."""
+        """Count a piece that was written."""
         self.sources[source].kept += len(text)
         self.sources[source].n_kept += 1
         self.n_validation += validates
@@ -156,31 +178,37 @@ class Report:
         for source in self.sources:
             if source.problem:
                 shown.append(
-                    (f"没有读完 {source.name}：{source.problem[0]}", f"not read to its end: {source.problem[1]}")
+                    (
+                        f"没有读完 {source.name}：{source.problem[0]}",
+                        f"{source.name} was not read to its end: {source.problem[1]}",
+                    )
                 )
             if source.cleaned < LEAST_CLEANED * source.read:
                 share = source.cleaned / source.read
                 shown.append(
                     (
                         f"注意：{source.name} 清洗后只剩 {share:.0%} 的字，请看报告。",
-                        f"only {share:.0%} of it was left by the rules: see the report",
+                        f"note: the rules left only {share:.0%} of the characters of {source.name}; see the report.",
                     )
                 )
             if source.n_broken or source.encoding not in ("", "utf-8", "utf-8-sig"):
-                broken = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
-                shown.append((f"{source.name}：{source.encoding}{broken}", f"{source.n_broken} broken characters"))
+                zh = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
+                en = f", {source.n_broken} broken characters" if source.n_broken else ""
+                name = f"{source.name}：{source.encoding}"
+                shown.append((name + zh, source.encoding + en))
         return [*shown, self.totals()]
 
     def totals(self) -> tuple[str, str]:
-        """The way of the characters in one sentence."""
+        """What became of the characters, in one sentence."""
         total = self.total
+        n_duplicates = self.n_exact + self.n_near + self.n_repeated
         return (
             f"读入 {total('n_texts')} 篇 {total('read')} 字；清洗后 {total('n_pieces')} 篇 {total('cleaned')} 字；"
-            f"重复文章 {self.n_exact + self.n_near + self.n_repeated} 篇 {total('in_duplicates')} 字；重复段落 {self.n_paragraphs} 段 {total('in_paragraphs')} 字；"
+            f"重复文章 {n_duplicates} 篇 {total('in_duplicates')} 字；重复段落 {self.n_paragraphs} 段 {total('in_paragraphs')} 字；"
             f"过短 {self.n_short} 篇；留下 {total('n_kept')} 篇 {total('kept')} 字（其中验证 {self.n_validation} 篇）",
-            f"{total('n_texts')} texts of {total('read')} characters read; cleaned: {total('n_pieces')} of {total('cleaned')}; "
-            f"{self.n_exact + self.n_near + self.n_repeated} duplicates; {self.n_paragraphs} repeated paragraphs; {self.n_short} too short; "
-            f"{total('n_kept')} of {total('kept')} characters kept",
+            f"{total('n_texts')} texts of {total('read')} characters read; cleaned: {total('n_pieces')} of {total('cleaned')} characters; "
+            f"{n_duplicates} duplicates of {total('in_duplicates')} characters; {self.n_paragraphs} repeated paragraphs of {total('in_paragraphs')} characters; "
+            f"{self.n_short} too short; {total('n_kept')} of {total('kept')} characters kept ({self.n_validation} of them for validation)",
         )
 
     def markdown(self) -> str:
@@ -232,27 +260,34 @@ class Report:
             examples = [] if rule.name in WITHOUT_EXAMPLES else work.examples[:EXAMPLES]
             if examples:
                 lines.append("")
-            lines += [f"- {code(before)} → {code(after)}（{name}）" for name, before, after in examples]
+            lines += [f"- {code(one.before)} → {code(one.after)}（{one.file}）" for one in examples]
         return "\n".join(lines)
 
     @staticmethod
     def _work(work: RuleWork) -> str:
-        if not work.count:
+        if not work.n_places:
             return "0"
         return bilingual(
-            f"{work.count} 处，少了 {work.removed} 字", f"{work.count} places, {work.removed} characters fewer"
+            f"{work.n_places} 处，少了 {work.removed} 字", f"{work.n_places} places, {work.removed} characters fewer"
         )
 
     def _duplicates(self) -> str:
-        if not self.duplicates:
+        if not self.dropped:
             return ""
-        rows = [[*row, *self.kept_places.get(of, ("", ""))] for *row, of in self.duplicates]
+        rows = [
+            [one.beginning, one.file, one.kind, f"{one.similarity:.2f}", *self._original(one.of)]
+            for one in self.dropped
+        ]
         head = "去掉的 / dropped|文件 / file|种类 / kind|相似 / similarity|留下的 / kept|文件 / file"
         intro = bilingual(
             f"完全相同（exact）{self.n_exact} 篇，近似（near）{self.n_near} 篇，大半段落已有（paragraphs）{self.n_repeated} 篇",
-            f"{self.n_exact} equal, {self.n_near} alike, {self.n_repeated} of paragraphs that were there before",
+            f"{self.n_exact} equal (exact), {self.n_near} alike (near), {self.n_repeated} mostly of earlier paragraphs (paragraphs)",
         ) + (f"（≥ {self.threshold}）" if self.threshold else "")
         return f"## {bilingual('重复的文章', 'duplicates')}\n\n{intro}\n\n" + "\n".join(table(head.split("|"), rows))
+
+    def _original(self, number: int | None) -> tuple[str, str]:
+        """The beginning and the file of a kept piece; blank where it is none, or was not kept."""
+        return ("", "") if number is None else self.kept_places.get(number, ("", ""))
 
     def _paragraphs(self) -> str:
         if not self.repeated:

@@ -208,22 +208,25 @@ def most_frequent(counts: Counter[str]) -> dict[str, int]:
 
 def finish(folder: Path, paths: dict[int, Path], plan: Plan, settings: ShardSettings) -> None:
     """Write the manifest and remove the shards of other settings, which no manifest names any more."""
-    train_files, val_files = [], []
+    train: list[ShardFile] = []
+    val: list[ShardFile] = []
     missing: Counter[str] = Counter()
     for (piece, path), digest in zip(paths.items(), checksums(list(paths.values()))):
         header = read_header(path)
         assert header is not None, f"{path} was written just now"
         missing.update(header.counts.missing)
         entry = ShardFile(path.name, header.tokens, header.counts.unknown, digest)
-        (val_files if piece == VALIDATION else train_files).append(entry)
-    short, val, train = plan.piece == LEFT_OUT, plan.piece == VALIDATION, plan.piece >= 0
+        (val if piece == VALIDATION else train).append(entry)
+    short, validates, trains = plan.piece == LEFT_OUT, plan.piece == VALIDATION, plan.piece >= 0
     manifest = Manifest(
-        settings,
-        DocumentCounts(len(plan.piece), plan.documents(short), plan.documents(train), plan.documents(val)),
-        CharacterCounts(plan.characters(train), plan.characters(val), plan.characters(short)),
-        most_frequent(missing),
-        train_files,
-        val_files,
+        settings=settings,
+        documents=DocumentCounts(
+            len(plan.piece), plan.documents(short), plan.documents(trains), plan.documents(validates)
+        ),
+        characters=CharacterCounts(plan.characters(trains), plan.characters(validates), plan.characters(short)),
+        missing=most_frequent(missing),
+        train=train,
+        val=val,
     )
     write_manifest(folder, manifest)
     for path in set(folder.iterdir()) - set(paths.values()):

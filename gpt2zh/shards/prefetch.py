@@ -8,11 +8,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 ITEMS_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class _End:
+    """Comes after the last result; `error` is what ended the items early."""
+
+    error: BaseException | None = None
 
 
 class Prefetch(Generic[Item, Result]):
@@ -29,29 +37,29 @@ class Prefetch(Generic[Item, Result]):
         return waited
 
     def __iter__(self) -> Iterator[Result]:
-        ready: queue.Queue[tuple[Result | None, BaseException | None, bool]] = queue.Queue(ITEMS_AHEAD)
+        ready: queue.Queue[Result | _End] = queue.Queue(ITEMS_AHEAD)
         stopped = threading.Event()
 
         def work() -> None:
-            last: tuple[Result | None, BaseException | None, bool] = (None, None, True)
+            end = _End()
             try:
                 for item in self.items:
-                    ready.put((self.prepare(item), None, False))
+                    ready.put(self.prepare(item))
                     if stopped.is_set():
                         return
-            except BaseException as error:  # raised again by the user's side
-                last = (None, error, True)
-            ready.put(last)
+            except BaseException as error:  # raised again on the user's side
+                end = _End(error)
+            ready.put(end)
 
         threading.Thread(target=work, daemon=True).start()
         try:
             while True:
                 asked = time.perf_counter()
-                result, error, is_last = ready.get()
+                result = ready.get()
                 self.waited += time.perf_counter() - asked
-                if error is not None:
-                    raise error
-                if is_last:
+                if isinstance(result, _End):
+                    if result.error is not None:
+                        raise result.error
                     return
                 yield result
         finally:

@@ -12,6 +12,7 @@ decoding wins. The same costs find the next good character after a damaged byte 
 import codecs
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache, lru_cache
 
 from gpt2zh.errors import UserError
@@ -66,7 +67,7 @@ def _mark_broken(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("gpt2zh.broken", _mark_broken)
 
 
-def _rows(codec: str, leads: range, trails: range) -> str:
+def _rows(codec: str, leads: Sequence[int], trails: Sequence[int]) -> str:
     return b"".join(bytes((lead, trail)) for lead in leads for trail in trails).decode(codec, "ignore")
 
 
@@ -200,7 +201,8 @@ class Decoder:
 
     def _decode_lines(self, chunk: bytes, final: bool) -> str:
         """Decode whole lines and hold back the beginning of the next. A line ends at a byte that no character contains."""
-        data, pieces = self._held + chunk, []
+        data = self._held + chunk
+        pieces: list[str] = []
         if self._in_long_line:
             data = self._end_long_line(data, pieces, final)
         cut = len(data) if final else max(data.rfind(b"\n"), data.rfind(b"\r"), data.rfind(b" ")) + 1

@@ -4,7 +4,7 @@
     v v v …          values one after the other, as in a JSONL file that is named .json
 
 In: the text of a file in chunks. Out: values, one at a time; memory for one value and one chunk.
-Refuses: what is no JSON, with line, column and the text around.
+Refuses: what is not JSON, with the line, the column and the text around.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import EXCERPT, json_beyond_python, json_error
 
-BLANKS = re.compile(r"[ \t\r\n]*")
+BLANKS = re.compile(r"[ \t\r\n]+")
 NEAR_END = 20  # characters; a fault this near to the end of what was read may be the cut and not the text
 
 
@@ -57,7 +57,8 @@ class JsonReader:
     def _peek(self) -> str:
         """The next character that is no blank, "" at the end of the file."""
         while True:
-            self.position = BLANKS.match(self.text, self.position).end()
+            if blanks := BLANKS.match(self.text, self.position):
+                self.position = blanks.end()
             if self.position < len(self.text):
                 return self.text[self.position]
             if not self._read_on():

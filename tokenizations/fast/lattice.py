@@ -203,7 +203,7 @@ class Lattice:
         end = np.arange(first, len(symbols))
         symbols = np.append(symbols, 0)
         node = symbols.take(start)
-        found = []
+        found: list[tuple[list[int], np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         while True:
             child = base.take(node)
             child += symbols.take(end)
