@@ -30,13 +30,14 @@ def import_(flags: argparse.Namespace) -> None:
     documents = data.manifest.documents
     say(
         f"文章 {documents.read} 篇：训练 {documents.train}，验证 {documents.val}，短于 {flags.min_length} 字不收 {documents.too_short}",
-        f"documents: {documents.train} train, {documents.val} validate, {documents.too_short} too short",
+        f"{documents.read} documents: {documents.train} for training, {documents.val} for validation, {documents.too_short} left out as shorter than {flags.min_length} characters",
     )
     say(
         f"词元：训练 {len(data.train)}，验证 {len(data.val)}；已写入 {flags.output}",
-        f"tokens: {len(data.train)} train, {len(data.val)} validate; written",
+        f"tokens: {len(data.train)} for training, {len(data.val)} for validation; written to {flags.output}",
     )
-    say("用它训练：", f"train on them: {training_command(flags)}")
+    command = training_command(flags)
+    say("用它训练：", f"train on them: {command}")
 
 
 def training_command(flags: argparse.Namespace) -> str:
@@ -59,7 +60,7 @@ def export(flags: argparse.Namespace) -> None:
     shown = " ".join(names if len(names) < 4 else [names[0], "…", names[-1]])
     say(
         f"已写入 {flags.output}：{shown}（训练 {len(data.train)} 个词元，验证 {len(data.val)}）；词表大小与指纹在 meta.json",
-        f"written; {data.manifest.settings.vocab_size} entries",
+        f"written to {flags.output}: {shown} ({len(data.train)} tokens for training, {len(data.val)} for validation); meta.json has the vocabulary's size and fingerprint",
     )
 
 

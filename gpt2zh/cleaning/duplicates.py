@@ -25,13 +25,14 @@ from typing import Literal
 
 import numpy as np
 
-from gpt2zh.errors import UserError
+from gpt2zh.errors import UserError, say
 
 SLOTS = 128
 SHORTEST = 50  # letters; one change in fewer spoils a sixth of the 4-grams, so only the whole text can tell
 CHANCE = 1 / 256  # two unlike slots agree in one byte
 SEED = 1
 ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
+DEFAULT_THRESHOLD = 0.8
 LOWEST_THRESHOLD = 0.5  # below it the bands miss more than an eighth of the pairs
 
 
@@ -101,10 +102,34 @@ def _rensa() -> ModuleType:
     return rensa
 
 
+def near_threshold(asked: float | None) -> float | None:
+    """The similarity from which on documents are duplicates; None where only equal ones are looked for.
+
+    Args:
+        asked: what the user wants: 0 for equal documents only, None for what the installed packages allow.
+    """
+    if asked == 0:
+        return None
+    try:
+        import rensa  # noqa: F401
+    except ImportError:
+        if asked is not None:
+            raise UserError(
+                f"--near_duplicates {asked} 需要 rensa。请运行 pip install rensa；或给 0，只查完全相同的。",
+                f"--near_duplicates {asked} needs rensa. Run pip install rensa; or give 0, to look for equal documents only.",
+            ) from None
+        say(
+            "没有安装 rensa，只查完全相同的文章；pip install rensa 可查近似的。",
+            "rensa is not installed: only equal documents are looked for; pip install rensa finds similar ones too.",
+        )
+        return None
+    return asked or DEFAULT_THRESHOLD
+
+
 class DuplicateFinder:
     """Exact and near duplicates among documents, which are numbered from 0 in the order of adding."""
 
-    def __init__(self, threshold: float = 0.8) -> None:
+    def __init__(self, threshold: float = DEFAULT_THRESHOLD) -> None:
         if not LOWEST_THRESHOLD <= threshold <= 1:
             raise UserError(
                 f"相似度阈值应在 {LOWEST_THRESHOLD} 到 1 之间，现在是 {threshold}。",

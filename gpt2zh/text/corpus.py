@@ -8,7 +8,7 @@
     a folder             all of these in it, in the order of their names
 
 Any encoding of Chinese that `encodings` knows. In: a path. Out: documents with `\\n` between paragraphs; the hash of the
-files' bytes. Refuses: other shapes, with the place of the first entry that is no text; a file that changes while it is read.
+files' bytes. Refuses: other shapes, with the place of the first entry that is not a text; a file that changes while it is read.
 """
 
 import gzip
@@ -45,7 +45,7 @@ class Corpus:
     """The documents behind a path, to be iterated as often as needed. Blank ones are left out and counted.
 
     Raises while it is iterated:
-        UserError: nothing readable there, an entry that is no text (file, entry, what it is instead), no text at all.
+        UserError: nothing readable there, an entry that is not a text (file, entry, what it is instead), no text at all.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class Corpus:
         self.n_empty = n_documents = 0
         for file, state in self.files.items():
             for text in read_file(file, self.read, state):
-                document = unify_line_ends(without_lone_surrogates(text)).strip()
+                document = unify_line_ends(text).strip()
                 if document:
                     n_documents += 1
                     yield document
@@ -76,7 +76,8 @@ class Corpus:
         return [
             (
                 f"{file.path} 按 {file.encoding} 读取" + (f"，{file.n_broken} 个字符损坏" if file.n_broken else ""),
-                f"read as {file.encoding}" + (f", {file.n_broken} broken characters" if file.n_broken else ""),
+                f"{file.path} is read as {file.encoding}"
+                + (f", {file.n_broken} broken characters" if file.n_broken else ""),
             )
             for file in self.read
             if file.n_broken or file.encoding != "utf-8"
@@ -84,7 +85,7 @@ class Corpus:
 
 
 def without_lone_surrogates(text: str) -> str:
-    """A lone surrogate (a broken \\u escape) is no character: the tokenizer would refuse the document for it."""
+    """A text without lone surrogates (broken \\u escapes): they are not characters, and no tokenizer takes them."""
     try:
         text.encode()  # four times as fast as a search for what almost no text has
     except UnicodeEncodeError:
@@ -100,7 +101,7 @@ def corpus_files(path: Path) -> list[Path]:
     files = sorted(file for file in path.rglob("*") if is_corpus(file) and file.is_file())
     if not files:
         raise UserError(
-            f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", f"the folder {path} has no {' '.join(SUFFIXES)} file."
+            f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", f"the folder {path} has no {' '.join(SUFFIXES)} files."
         )
     return files
 
@@ -249,7 +250,7 @@ def _rows(path: Path) -> Iterator[str]:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise UserError(
-            f"{path} 不是完整的 parquet 文件：{error}。", f"{path} is no whole parquet file: {error}."
+            f"{path} 不是完整的 parquet 文件：{error}。", f"{path} is not a complete parquet file: {error}."
         ) from None
     names = file.schema_arrow.names
     key = next((key for key in TEXT_KEYS if key in names), None)
@@ -267,13 +268,16 @@ def _rows(path: Path) -> Iterator[str]:
 
 
 def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -> str:
-    """The text of one entry: a string, or an object with a text under one of TEXT_KEYS."""
+    """The text of one entry: a string, or an object with a text under one of TEXT_KEYS.
+
+    Lone surrogates are left out here, as only an entry's escapes can make them: no decoder does.
+    """
     if isinstance(entry, str):
-        return entry
+        return without_lone_surrogates(entry)
     if isinstance(entry, dict):
         for key in TEXT_KEYS:
             if isinstance(entry.get(key), str):
-                return entry[key]
+                return without_lone_surrogates(entry[key])
             if key in entry and entry[key] is None:  # as data sets write a missing text
                 return ""
         found = f"object with keys {', '.join(map(str, entry)) or '(none)'}"
@@ -282,5 +286,5 @@ def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -
     keys = " / ".join(TEXT_KEYS)
     raise UserError(
         f"{path} {place_zh}应是一个字符串，或带 {keys} 的对象；实际是 {found}。",
-        f"{path}, {place_en}, must be a string or an object with {keys}; it is: {found}.",
+        f"{place_en} of {path} must be a string or an object with {keys}; it is: {found}.",
     )

@@ -1,0 +1,87 @@
+"""The files and data sets that prepare_data.py is given -> their texts.
+
+In: names on the command line. Out: a `Source` for each file or data set, and its texts, one at a time.
+Refuses: an input that would be written over; a named file that cannot be read (one of a folder is noted in the report).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from gpt2zh.cleaning.prepare import RawText
+from gpt2zh.cleaning.report import Report, Source, is_report
+from gpt2zh.errors import UserError, say
+from gpt2zh.text import hub
+from gpt2zh.text.corpus import TEXT_SUFFIXES, FileRead, corpus_files, file_state, is_corpus, read_file, suffix_of
+
+HUB = "hf:"
+
+
+def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
+    """The files and data sets that the names stand for, each once; not what an earlier run wrote into a folder."""
+    found: dict[object, Source] = {}
+    written = {path.resolve() for path in outputs}
+    if len(written) < len(outputs):
+        raise UserError(
+            f"--output、验证集和 --report 要是不同的文件：{' '.join(map(str, outputs))}。",
+            f"--output, the validation file and --report must be different files: {' '.join(map(str, outputs))}.",
+        )
+    for name in names:
+        path = Path(name)
+        if name.startswith(HUB) or hub.is_saved_dataset(path):
+            found[name] = Source(name.removeprefix(HUB), None, 0, False)
+            continue
+        say_what_is_left_out(path)
+        for file in corpus_files(path):
+            key = file.resolve()
+            if key in written and path == file:
+                raise UserError(
+                    f"{file} 既是输入又要被写。请给 --output（或 --report）另一个名字。",
+                    f"{file} is an input and would be written over. Give --output (or --report) another name.",
+                )
+            if key not in written and not is_report(file):
+                found.setdefault(key, Source(str(file), file, file.stat().st_size, path != file))
+    if not found:
+        raise UserError(
+            f"{' '.join(names)} 里除了 {' '.join(map(str, outputs))} 没有别的文件。",
+            f"{' '.join(names)} has no files other than {' '.join(map(str, outputs))}.",
+        )
+    return list(found.values())
+
+
+def say_what_is_left_out(folder: Path) -> None:
+    """Tell the user which files of a folder are not read, by their suffixes."""
+    if not folder.is_dir():
+        return
+    others = Counter(file.suffix for file in folder.rglob("*") if file.is_file() and not is_corpus(file))
+    if others:
+        shown = " ".join(f"{suffix or '-'} {count}" for suffix, count in others.most_common())
+        say(f"{folder} 里别种文件没有读：{shown}", f"files of other kinds in {folder} are not read: {shown}")
+
+
+def raw_texts(
+    sources: Sequence[Source], report: Report, advance: Callable[[int], object], split: str
+) -> Iterator[RawText]:
+    """Every text of every source. A file of a folder that cannot be read is noted in the report; a named one is an error.
+
+    Args:
+        advance: called with the number of bytes that were read, now and then.
+        split: whether chapters are looked for: "always", "never", or "auto" for text files alone.
+    """
+    for number, source in enumerate(sources):
+        read: list[FileRead] = []
+        is_text = source.path is not None and suffix_of(source.path) in TEXT_SUFFIXES
+        is_book = split == "always" or (split == "auto" and is_text)
+        try:
+            if source.path is None:
+                texts = hub.read_dataset(source.name)
+            else:
+                texts = read_file(source.path, read, file_state(source.path), advance)
+            for text in texts:
+                yield RawText(number, text, is_book)
+        except (UserError, OSError) as error:
+            if not source.from_folder or source.path is None:
+                raise
+            report.skip(number, error)
+        if read:
+            report.decoded(number, read[0])
