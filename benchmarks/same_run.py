@@ -105,8 +105,13 @@ def data(place: Place) -> dict[str, str]:
         words = ["--type", kind, "--raw_data_path", "corpus.json", "--vocab_file", name]
         words += ["--vocab_size", "3000"] if kind == "unigram" else []
         place.run(place.script("cache/make_vocab.py"), *words)
-    names = ("prepared.json", "prepared_val.json", "prepared_report.md", "char.txt", "word.txt", "bpe.json")
-    return {name: digest(place.folder / name) for name in names}
+    names = ("prepared.json", "prepared_val.json", "char.txt", "word.txt", "bpe.json")
+    report = (place.folder / "prepared_report.md").read_text(encoding="utf-8").splitlines()
+    tables = "\n".join(line for line in report if line.startswith(("|", "#", "- ")))  # not its sentences
+    return {
+        **{name: digest(place.folder / name) for name in names},
+        "prepared_report.md": hashlib.sha256(tables.encode()).hexdigest(),
+    }
 
 
 def training(name: str) -> Callable[[Place], dict[str, str]]:
