@@ -205,7 +205,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
     changes = compare(then.settings, settings) if then else []
     if then:
         moments = {} if processes.rank else read_state(checkpoint).optimizer
-        processes.set_optimizer_state(model, optim.parts(optimizer), moments)
+        processes.set_optimizer_state(model, optimizer, moments)
         scaler.load_state_dict(then.scaler)
         if [len(states) for states in then.random] == [
             len(states) for states in processes.gather(device.random_states())
@@ -265,7 +265,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
             state = RunState(
                 here,
                 settings,
-                processes.optimizer_state(model, optim.parts(optimizer)),
+                processes.optimizer_state(model, optimizer),
                 processes.gather(device.random_states()),
                 scaler.state_dict(),
             )

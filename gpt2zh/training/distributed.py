@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpt2zh.errors import UserError, UserErrors, bilingual
 from gpt2zh.training.lifeline import LOST, Ended, Lifeline, first_line
-from gpt2zh.training.processes import SingleProcess
+from gpt2zh.training.processes import OptimizerState, SingleProcess, parts
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.optim import Optimizer
 
     from gpt2zh.device import Device
 
@@ -144,13 +145,18 @@ class Distributed(SingleProcess):
         if self.replica is not None:
             self.replica.require_backward_grad_sync = wanted
 
-    def all_reduce_sum(self, *numbers: float) -> list[float]:
+    def start_sum(self, *numbers: float) -> Callable[[], list[float]]:
         import torch
         import torch.distributed as dist
 
         sums = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(sums, group=self.group)
-        return sums.tolist()
+        work = dist.all_reduce(sums, group=self.group, async_op=True)
+
+        def wait() -> list[float]:
+            work.wait()
+            return sums.tolist()
+
+        return wait
 
     def on_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         import torch.distributed as dist
@@ -177,3 +183,22 @@ class Distributed(SingleProcess):
         weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         own = {name for name, _ in model.named_parameters()}  # a weight that two layers share has one name here
         return {name: weight for name, weight in weights.items() if name in own}
+
+    def optimizer_state(self, model: "nn.Module", optimizer: "Optimizer") -> OptimizerState:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        return get_optimizer_state_dict(model, parts(optimizer), options=options).get("state", {})
+
+    def set_optimizer_state(self, model: "nn.Module", optimizer: "Optimizer", state: OptimizerState) -> None:
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            get_optimizer_state_dict,
+            set_optimizer_state_dict,
+        )
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        fresh = get_optimizer_state_dict(model, parts(optimizer), options=options)
+        whole = {**fresh, "state": state} if self.rank == 0 else {}
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        set_optimizer_state_dict(model, parts(optimizer), whole, options=options)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gpt2zh.device import Device
 
 Answer = TypeVar("Answer")
+OptimizerState = dict[
+    str, dict[str, object]
+]  # by name of parameter, then of value: tensors, numbers, dictionaries of these
 
 
 class SingleProcess:
@@ -77,7 +80,11 @@ class SingleProcess:
 
     def all_reduce_sum(self, *numbers: float) -> list[float]:
         """Each number's sum over the processes."""
-        return list(numbers)
+        return self.start_sum(*numbers)()
+
+    def start_sum(self, *numbers: float) -> Callable[[], list[float]]:
+        """Begin to sum each number over the processes. The call that is returned waits for the sums, in fp64."""
+        return lambda: [float(number) for number in numbers]
 
     def on_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         """Let the first process do `work`; the others wait. All are given what it returns."""
@@ -95,30 +102,31 @@ class SingleProcess:
         """The weights, put together from their parts for the first process; None where `model` has them whole."""
         return None
 
-    def optimizer_state(self, model: "nn.Module", parts: "Sequence[Optimizer]") -> dict[str, dict[str, object]]:
-        """The state of the optimisers, by name of parameter, whole, in the first process."""
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+    def optimizer_state(self, model: "nn.Module", optimizer: "Optimizer") -> "OptimizerState":
+        """The moments of an optimiser, whole, in the first process. Some may be the optimiser's own tensors, not copies."""
+        states: OptimizerState = {}
+        for part in parts(optimizer):
+            names, found = names_by_id(model, part), part.state_dict()["state"]
+            states |= {names[number]: values for number, values in found.items()}
+        return states
 
-        options = StateDictOptions(full_state_dict=True, cpu_offload=self.count > 1)
-        return get_optimizer_state_dict(model, parts, options=options).get("state", {})
+    def set_optimizer_state(self, model: "nn.Module", optimizer: "Optimizer", state: "OptimizerState") -> None:
+        """Give an optimiser, which is new, the state that the first process has; the other processes' is not read."""
+        for part in parts(optimizer):
+            found = {number: state[name] for number, name in names_by_id(model, part).items() if name in state}
+            part.load_state_dict({**part.state_dict(), "state": found})
 
-    def set_optimizer_state(
-        self, model: "nn.Module", parts: "Sequence[Optimizer]", state: dict[str, dict[str, object]]
-    ) -> None:
-        """Give the optimisers, which are new, the state that the first process has; the other processes' is not read."""
-        from torch.distributed.checkpoint.state_dict import (
-            StateDictOptions,
-            get_optimizer_state_dict,
-            set_optimizer_state_dict,
-        )
 
-        several = self.count > 1
-        fresh = get_optimizer_state_dict(
-            model, parts, options=StateDictOptions(full_state_dict=True, cpu_offload=several)
-        )
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
-        whole = {**fresh, "state": state} if self.rank == 0 else {}
-        set_optimizer_state_dict(model, parts, whole, options=options)
+def names_by_id(model: "nn.Module", optimizer: "Optimizer") -> dict[int, str]:
+    """The names of an optimiser's parameters, by the number that its `state_dict` has for each."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {number: names[parameter] for number, parameter in enumerate(parameters)}
+
+
+def parts(optimizer: "Optimizer") -> "Sequence[Optimizer]":
+    """The optimisers of torch's own kind."""
+    return getattr(optimizer, "parts", (optimizer,))
 
 
 def start_processes() -> SingleProcess:
