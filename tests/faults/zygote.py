@@ -9,6 +9,7 @@ is around it (torch, the clock, the limits of the process), never into the code 
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
@@ -16,21 +17,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 import injected
 
 import train
-from gpt2zh import (
-    device,  # noqa: F401
-    sampling,  # noqa: F401
-)
 from gpt2zh.errors import run_script
-from gpt2zh.evaluation import likelihood as evaluation  # noqa: F401
-from gpt2zh.model import stock as model  # noqa: F401
-from gpt2zh.model.stock import loss  # noqa: F401
-from gpt2zh.training import (
-    checkpoint,  # noqa: F401
-    optim,  # noqa: F401
-    throughput,  # noqa: F401
-)
-from gpt2zh.training import trial as microbatch  # noqa: F401
 
+for name in (
+    "evaluation.likelihood",
+    "model.loss",
+    "sampling",
+    "training.checkpoint",
+    "training.optim",
+    "training.trial",
+):
+    import_module(f"gpt2zh.{name}")  # what train.py imports only when it is needed
 print("ready", flush=True)
 for line in sys.stdin:
     folder, arguments, printed, faults = json.loads(line)
