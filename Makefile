@@ -1,8 +1,11 @@
 # make demo    venv + dependencies, then corpus -> vocabulary -> shards -> training -> samples, on the shipped book
-# make test    all tests and the style check, in the same venv
+# make check   style, types, imports and the fast tests, in the same venv: while you work (under 90 s on two cores)
+# make test    the same checks and all tests (under 6 minutes on two cores)
+# make gpu     what needs an NVIDIA card: the tests in tests/gpu and both speed benchmarks (under 10 minutes on one card)
 # make faults  everything done to a run that docs/reliability.md lists, with 200 kills (about 20 minutes)
 # make faults-demo   the demo's run under 20 kills against the one left alone (about half an hour)
 # make test-hosts   two machines as network namespaces, one of which is cut off (needs root; part of make test where it may)
+# make lint    put the style right
 # make clean   remove what the demo made (never your own models)
 
 PYTHON ?= python3
@@ -13,7 +16,7 @@ else
 endif
 PY := $(BIN)/python
 
-.PHONY: demo test faults faults-demo test-hosts lint clean
+.PHONY: demo check rules test gpu faults faults-demo test-hosts lint clean
 
 demo: .venv/installed
 	@echo "== 1/4 词表 / vocabulary"
@@ -28,10 +31,22 @@ demo: .venv/installed
 	@echo "== 4/4 验证 / validation"
 	$(PY) evaluate.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/
 
-test: .venv/installed-dev
+rules: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PY) -m pytest
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: rules
+	$(PY) -m pytest -n 2 -m "not slow and not gpu"
+
+test: rules
+	$(PY) -m pytest -n 2 --dist worksteal
+
+gpu: .venv/installed-dev
+	$(PY) -m pytest -rs -m gpu tests/gpu
+	$(PY) benchmarks/train_speed.py --device cuda --only ours
+	$(PY) benchmarks/generate_speed.py --device cuda --only generate.py
 
 test-hosts: .venv/installed-dev
 	$(PY) -m pytest -rs tests/training/test_two_hosts.py

@@ -5,6 +5,7 @@
 In: a model's configuration, a `Device`. Out: numbers.
 """
 
+import functools
 import time
 
 import torch
@@ -33,15 +34,21 @@ def flops_per_token(config: GPT2Config) -> float:
 
 
 def measured_peak(device: Device) -> float:
-    """Operations a second of a large matrix product in the run's dtype, over all its GPUs; best of a few tries."""
-    size = PEAK_SIZE[device.main.type]
-    matrix = torch.ones(size, size, dtype=device.dtype, device=device.main)
+    """Operations a second of a large matrix product in the run's dtype, over all its GPUs."""
+    return product_speed(device.main, device.dtype) * max(1, len(device.gpus))
+
+
+@functools.cache
+def product_speed(place: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product; best of a few tries, measured once in a process."""
+    size = PEAK_SIZE[place.type]
+    matrix = torch.ones(size, size, dtype=dtype, device=place)
     best = 0.0
     for _ in range(6):
         started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()  # reading a number waits for the device
         best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
-    return best * max(1, len(device.gpus))
+    return best
 
 
 def choose_compile(wish: str, device: Device, flops: float) -> tuple[bool, str | None]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Place, require_same_end
 
+pytestmark = pytest.mark.slow
+
 FILES = "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json training.json state.json state.safetensors SHA256SUMS".split()
 
 

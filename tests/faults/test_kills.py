@@ -5,7 +5,10 @@ import random
 import signal
 import time
 
+import pytest
 from conftest import Place, require_same_end
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("GPT2ZH_KILLS", "20"))  # `make faults` asks for 200
 

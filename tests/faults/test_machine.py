@@ -14,6 +14,8 @@ from conftest import Place, metrics_of, require_same_end, without_times
 
 from gpt2zh.system.lock import only_owner
 
+pytestmark = pytest.mark.slow
+
 
 def fill(filler: Path) -> None:
     """Take all the room there is on a disk."""

@@ -5,6 +5,8 @@ import signal
 import pytest
 from conftest import Place, require_same_end
 
+pytestmark = pytest.mark.slow
+
 INTERRUPT, TERMINATE, KILL = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGKILL)
 
 

@@ -8,6 +8,7 @@ is around it (torch, the clock, the limits of the process), never into the code 
 
 import json
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 import injected
 
 import train
+from gpt2zh.device import choose_device
 from gpt2zh.errors import run_script
+from gpt2zh.training.throughput import measured_peak
 
 for name in (
     "evaluation.likelihood",
@@ -28,6 +31,8 @@ for name in (
     "training.trial",
 ):
     import_module(f"gpt2zh.{name}")  # what train.py imports only when it is needed
+measured_peak(choose_device("cpu", "fp32"))  # once for all runs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 print("ready", flush=True)
 for line in sys.stdin:
     folder, arguments, printed, faults = json.loads(line)

@@ -11,6 +11,8 @@ from conftest import metrics_of, without_times
 
 from gpt2zh.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., list[dict[str, float]]]
 # Three epochs of 9 steps of two micro-batches, the last of an epoch ragged; the tiny configuration has dropout.
 RUN = [

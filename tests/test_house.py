@@ -1,0 +1,65 @@
+"""What ruff and import-linter do not know: each word has one owner, and the pure rooms load no torch."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+LIBRARY = sorted(path for room in ("gpt2zh", "tokenizations") for path in (ROOT / room).rglob("*.py"))
+SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "cache").glob("*.py")])
+
+# Each word may stand in one file only.
+OWNERS = {
+    r"\.cuda\b|\bDataParallel\(|\.DataParallel\(": "gpt2zh/device.py",
+    r"(import|from) torch\.distributed|DistributedDataParallel\(": "gpt2zh/training/distributed.py",
+    r"\.add_argument\(": "gpt2zh/flags/command_line.py",
+    r"sys\.exit\(": "gpt2zh/errors.py",
+    r"\"\[(SEP|CLS|MASK)\]\"": "tokenizations/vocabulary.py",
+}
+HEAVY = ("torch", "transformers", "tensorboardX", "thulac", "jieba", "rensa", "opencc", "datasets", "pyarrow")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_each_word_has_one_owner() -> None:
+    texts = {name_of(path): path.read_text(encoding="utf-8") for path in [*LIBRARY, *SCRIPTS]}
+    strays = [
+        f"{name}: {match[0]} belongs in {owner}"
+        for pattern, owner in OWNERS.items()
+        for name, text in texts.items()
+        if name != owner and (match := re.search(pattern, text))
+    ]
+    unused = [
+        f"{owner}: nothing matches {pattern}"
+        for pattern, owner in OWNERS.items()
+        if not re.search(pattern, texts[owner])
+    ]
+    assert not strays + unused, "\n".join(strays + unused)
+
+
+def test_scripts_and_pure_rooms_load_nothing_heavy() -> None:
+    """So --help answers at once. Rooms that may load torch are named in pyproject.toml."""
+    rooms = (
+        "gpt2zh/errors",
+        "gpt2zh/system",
+        "gpt2zh/flags",
+        "gpt2zh/text",
+        "gpt2zh/cleaning",
+        "gpt2zh/shards",
+        "tokenizations",
+    )
+    pure = [path for path in LIBRARY if name_of(path).startswith(rooms) and path.name != "__init__.py"]
+    modules = [name_of(path).removesuffix(".py").replace("/", ".") for path in [*pure, *SCRIPTS]]
+    code = (
+        "import importlib, sys\nsys.path[:0] = ['.', 'cache']\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name.removeprefix('cache.'))\n"
+        f"    loaded = [heavy for heavy in {HEAVY!r} if heavy in sys.modules]\n"
+        "    assert not loaded, f'{name} loads {loaded}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
