@@ -58,7 +58,7 @@ def main() -> None:
     )
     say(
         f"{source}：{score.n_characters} 字，{score.n_tokens} 词元（{device}）",
-        f"{score.n_characters} characters, {score.n_tokens} tokens",
+        f"{source}: {score.n_characters} characters, {score.n_tokens} tokens ({device})",
     )
     say(f"loss {score.loss:.4f} nats/词元", "nats per token")
     say(f"困惑度 {score.perplexity:.2f}", "perplexity per token, comparable only within one vocabulary")
@@ -66,7 +66,7 @@ def main() -> None:
     if n_unknown > UNKNOWN_SHARE_TO_WARN * len(stream):
         say(
             f"注意：{n_unknown / len(stream):.1%} 的词元是 [UNK]，它们很好猜：以上数字偏低，不能与别的词表比。",
-            "note: so many tokens are [UNK], which is easy to predict, that these figures flatter the model.",
+            f"note: {n_unknown / len(stream):.1%} of the tokens are [UNK], which is easy to predict: these figures are too low to be compared with another vocabulary's.",
         )
 
 

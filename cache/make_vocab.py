@@ -44,6 +44,7 @@ from tokenizations.words import load_segmenter, word_counter
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
 SUBWORDS = 32000  # entries of a bpe or unigram vocabulary where it is not given
 BATCH = 1_000_000  # characters counted at a time
+MOST_LISTED = 20  # entries that found no slot
 CHUNK = 50_000  # characters a task of a segmenting worker
 
 
@@ -64,12 +65,18 @@ def main() -> None:
         n_characters += len(document)
     for note in corpus.notes():
         say(*note)
-    say(f"语料 {path}：{n_documents} 篇，{n_characters} 字", f"{n_documents} documents, {n_characters} characters")
+    say(
+        f"语料 {path}：{n_documents} 篇，{n_characters} 字",
+        f"corpus {path}: {n_documents} documents, {n_characters} characters",
+    )
     if flags.type in ("bpe", "unigram"):
         texts = sample(corpus, n_characters, flags.sample_characters)
         pipeline = learn_subwords(flags.type, texts, flags.vocab_size or SUBWORDS, flags.character_coverage, special)
         write_text(target, pipeline.to_str())
-        say(f"词表已写入 {target}：{pipeline.get_vocab_size()} 个词条", f"{pipeline.get_vocab_size()} entries written")
+        say(
+            f"词表已写入 {target}：{pipeline.get_vocab_size()} 个词条",
+            f"vocabulary written to {target}: {pipeline.get_vocab_size()} entries",
+        )
         return
     if flags.patch_vocab is not None:
         entries = patched_entries(flags.patch_vocab, corpus, special)
@@ -83,10 +90,10 @@ def main() -> None:
     if flags.vocab_size is not None:
         if len(entries) > flags.vocab_size:
             left_out = len(entries) - flags.vocab_size
-            say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit.")
+            say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit in.")
         entries = fill(entries, flags.vocab_size)
     write_vocabulary(target, entries)
-    say(f"词表已写入 {target}：{len(entries)} 行", f"vocabulary written: {len(entries)} lines")
+    say(f"词表已写入 {target}：{len(entries)} 行", f"vocabulary written to {target}: {len(entries)} lines")
 
 
 def check(target: Path, corpus: Corpus, special: Sequence[str]) -> None:
@@ -94,7 +101,7 @@ def check(target: Path, corpus: Corpus, special: Sequence[str]) -> None:
     if target.resolve() in {file.resolve() for file in corpus.files}:
         raise UserError(
             f"--vocab_file {target} 是语料本身，会被写掉。请换一个名字。",
-            f"--vocab_file {target} is the corpus and would be written over. Give another name.",
+            f"--vocab_file {target} is the corpus itself and would be written over. Give another name.",
         )
     taken = [token for token in special if token not in special_tokens(special)]
     if taken:
@@ -162,7 +169,7 @@ def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -
     if size < needed:
         raise UserError(
             f"--vocab_size {size} 放不下：控制符与空格 {needed - len(characters)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
-            f"--vocab_size {size} does not hold {needed - len(characters)} control tokens and {len(characters)} single characters. Give {needed} at least.",
+            f"--vocab_size {size} is too small for {needed - len(characters)} control tokens and the blank and {len(characters)} single characters. Give at least {needed}.",
         )
     ranked = by_frequency(words)
     longer = [word for word in ranked if len(word) > 1]
@@ -187,9 +194,9 @@ def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[
     patched, without_slot = put_in_slots(entries, [entry for entry in new if entry.strip()])
     n_put = sum(old != now for old, now in zip(entries, patched))
     say(
-        f"{path} 的空位放进了 {n_put} 个；没有空位的还有 {len(without_slot)} 个"
-        + (f"：{' '.join(without_slot[:20])}" if without_slot else ""),
-        f"{n_put} entries put into free slots, {len(without_slot)} found none",
+        f"{path} 的空位放进了 {n_put} 个；没有空位的还有 {len(without_slot)} 个" + listed("：", without_slot),
+        f"{n_put} entries were put into free slots of {path}; {len(without_slot)} found none"
+        + listed(": ", without_slot),
     )
     unplaced = [token for token in special if token in without_slot]
     if unplaced:
@@ -200,13 +207,18 @@ def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[
     return patched
 
 
+def listed(mark: str, entries: Sequence[str]) -> str:
+    """The first of the entries, behind a mark; nothing where there are none."""
+    return f"{mark}{' '.join(entries[:MOST_LISTED])}" if entries else ""
+
+
 def sample(corpus: Corpus, n_characters: int, limit: int) -> list[str]:
     """The documents, or an even selection of about `limit` characters where there are more."""
     if n_characters <= limit:
         return list(corpus)
     say(
         f"从 {n_characters} 字里均匀抽取约 {limit} 字来学（--sample_characters）。",
-        f"learning from about {limit} characters, evenly picked.",
+        f"learning from about {limit} of the {n_characters} characters, evenly picked (--sample_characters).",
     )
     share = limit / n_characters
     return [document for number, document in enumerate(corpus) if int((number + 1) * share) > int(number * share)]

@@ -88,14 +88,14 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         place = error.filename or "-"
         text = bilingual(
             f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
-            f"the system refused {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
+            f"the system refused to read or write {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
         )
         wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
         return text, UserError.exit_code if wrong_path else EnvironmentFault.exit_code
     if is_out_of_memory(error):
         text = bilingual(
             "内存不够。请关掉别的程序，或减小 --batch_size、模型，训练时可加 --gradient_checkpointing、--optimizer adamw8bit。",
-            "out of memory. Close other programs, lower --batch_size or the model's size; for training, --gradient_checkpointing and --optimizer adamw8bit save some.",
+            "out of memory. Close other programs, or lower --batch_size or the model's size; when training, add --gradient_checkpointing or --optimizer adamw8bit.",
         )
         return text, EnvironmentFault.exit_code
     return None

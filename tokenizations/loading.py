@@ -1,7 +1,7 @@
 """Files -> Tokenizer: vocabulary files, tokenizer.json, sentencepiece's .model, GPT-2's pair of files, a model folder.
 
 In: paths. Out: a `Tokenizer`.
-Refuses: a word vocabulary read as characters and the reverse; files that are no pair; a folder without tokenizer;
+Refuses: a word vocabulary read as characters and the reverse; files that do not belong together; a folder without a tokenizer;
 a vocabulary that is not the model's.
 """
 
@@ -51,12 +51,12 @@ def load_vocabulary(path: Path, segment: bool) -> Tokenizer:
     if segment and word is None:
         raise UserError(
             f"给了 --segment，但 {path} 的 {len(entries)} 个词条里没有词，只有字。请去掉 --segment，或用 cache/make_vocab.py --type word 造词表。",
-            f"--segment is given, but {path} ({len(entries)} entries) has characters and no word. Leave --segment out, or make a vocabulary with cache/make_vocab.py --type word.",
+            f"--segment is given, but {path} has only characters among its {len(entries)} entries, no words. Leave --segment out, or make a vocabulary with cache/make_vocab.py --type word.",
         )
     if word is not None and not segment:
         raise UserError(
             f"{path} 是词级词表（如「{word}」），但没有给 --segment。请加上 --segment。",
-            f"{path} is a vocabulary of words ({word!r}, say), but --segment is not given. Add --segment.",
+            f"{path} is a vocabulary of words (such as {word!r}), but --segment is not given. Add --segment.",
         )
     build = build_words if segment else build_verbatim if SPACE in entries else build_characters
     pipeline = build(entries)
@@ -78,13 +78,13 @@ def load_bytes(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise UserError(
             f"{encoder_json} 的编号应是 0 到 {len(vocabulary) - 1}，各出现一次。",
-            f"the ids in {encoder_json} must be 0 to {len(vocabulary) - 1}, each of them once.",
+            f"the ids in {encoder_json} must be 0 to {len(vocabulary) - 1}, each once.",
         )
     if not vocabulary or len(merges) != len(rows) or unknown is not None:
         raise UserError(
             f"{encoder_json}（{len(vocabulary)} 个词条）与 {vocab_bpe}（{len(rows)} 条合并）不是一对"
             + (f"：合并里的「{unknown}」不在前者中。" if unknown else "。"),
-            f"{encoder_json} ({len(vocabulary)} entries) and {vocab_bpe} ({len(rows)} merges) are no pair"
+            f"{encoder_json} ({len(vocabulary)} entries) and {vocab_bpe} ({len(rows)} merges) do not belong together"
             + (f": {unknown!r} of a merge is not in the first." if unknown else "."),
         )
     for token in CONTROL_TOKENS:
@@ -105,7 +105,7 @@ def load_tokenizer_json(path: Path) -> Tokenizer:
     try:
         pipeline = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is no usable tokenizer: {error}.") from None
+        raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is not a usable tokenizer: {error}.") from None
     return Tokenizer(pipeline, path)
 
 
@@ -139,5 +139,5 @@ def require_same(own: Tokenizer | None, given: Tokenizer, folder: Path) -> None:
     differs = next((id_ for id_, pair in pairs if pair[0] != pair[1]), min(len(own), len(given)))
     raise UserError(
         f"{given.source}（{len(given)} 个词条）不是训练 {folder} 的词表（{len(own)} 个词条）：从第 {differs + 1} 行起不同。请给训练它的词表；generate.py、evaluate.py 里去掉 --tokenizer_path 就行。",
-        f"{given.source} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Give the one it was trained with; generate.py and evaluate.py need no --tokenizer_path.",
+        f"{given.source} ({len(given)} entries) is not the vocabulary that {folder} was trained with ({len(own)} entries): they differ from line {differs + 1} on. Give the one it was trained with; with generate.py and evaluate.py just leave --tokenizer_path out.",
     )

@@ -36,7 +36,7 @@ def learn_subwords(
     if size < len(head) + n_kept:
         raise UserError(
             f"--vocab_size {size} 放不下：控制符与字节 {len(head)} 个，单字 {n_kept} 个。请至少给 {len(head) + n_kept}，或减小 --character_coverage（现在 {coverage}）。",
-            f"--vocab_size {size} does not hold {len(head)} control tokens and bytes and {n_kept} characters. Give {len(head) + n_kept} at least, or lower --character_coverage (now {coverage}).",
+            f"--vocab_size {size} is too small for {len(head)} control tokens and bytes and {n_kept} characters. Give at least {len(head) + n_kept}, or lower --character_coverage (now {coverage}).",
         )
     # The newline is learnt as a piece and then left out, as it is among the control tokens.
     room = size - len(head) + 1

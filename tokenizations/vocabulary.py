@@ -47,7 +47,7 @@ def read_vocabulary(path: Path) -> list[str]:
             problems.append(
                 (
                     f"{path} 第 {line} 行「{entry}」与第 {first_line[entry]} 行重复。请删去一行",
-                    f"{path}, line {line}: {entry!r} stands on line {first_line[entry]} already. Delete one",
+                    f"{path}, line {line}: {entry!r} repeats line {first_line[entry]}. Delete one of them",
                 )
             )
         else:
@@ -80,7 +80,7 @@ def fill(entries: list[str], size: int) -> list[str]:
     if size < len(CONTROL_TOKENS) + 1:
         raise UserError(
             f"--vocab_size {size} 太小：{len(CONTROL_TOKENS)} 个控制符之外至少要有 1 个词。",
-            f"--vocab_size {size} is too small: {len(CONTROL_TOKENS)} control tokens and one entry at least.",
+            f"--vocab_size {size} is too small: besides the {len(CONTROL_TOKENS)} control tokens it needs at least one entry.",
         )
     taken = set(entries)
     free = (slot for slot in (f"[unused{n}]" for n in range(1, size + 1)) if slot not in taken)

@@ -4,7 +4,7 @@ In: the text of a book, line ends `\\n`.
 Out: pieces that begin at chapter headings; joined with nothing between them they are the text, to the character.
 
 A heading is a short line of its own: 第十二回 …, 卷三 …, 上卷 第一回 …, 楔子, 番外 …, Chapter 12. Bare numbers (一 / 3. / 四、) count
-only when they run 1, 2, 3 … through the whole text. A line that reads like a sentence (第二回见他时，……) is none.
+only when they run 1, 2, 3 … through the whole text. A line that reads like a sentence (第二回见他时，……) is not one.
 """
 
 import re
@@ -59,7 +59,7 @@ def is_heading(line: str) -> bool:
 
 
 def number(numeral: str) -> int:
-    """Read 12 or 一百零二; -1 for what is no number."""
+    """Read 12 or 一百零二; -1 for what is not a number."""
     if numeral.isdecimal():
         return int(numeral)
     total = unit = 0
@@ -108,7 +108,7 @@ def heading_runs(text: str) -> list[list[Heading]]:
 
 
 def split_chapters(text: str) -> list[str]:
-    """Cut `text` at its headings; `"".join` of the pieces is `text`. Without headings it is one piece, and "" is none.
+    """Cut `text` at its headings; `"".join` of the pieces is `text`. Without headings it is one piece; "" gives none.
 
     A volume's heading stays with the chapter after it, a title page with the first chapter, a table of contents before it.
     """

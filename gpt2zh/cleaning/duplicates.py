@@ -6,7 +6,7 @@ Refuses: a threshold outside 0.5 .. 1; a Python without rensa.
 Two documents are alike as their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation and case do not
 count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their 4-grams with his next
 200,000, those of Shakespeare half, and a changed character spoils only four: a copy with 2 % of its characters changed is
-0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is no duplicate.
+0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is not a duplicate.
 
 Similarity is estimated from MinHash signatures of 128 bytes (rensa's 128 slots, one byte of each): standard error 0.035
 at 0.8. A document costs 140 bytes, a short one 8, and one that shares a band with another 200 more (400 below a
@@ -174,7 +174,7 @@ class DuplicateFinder:
         return found
 
     def _near(self, first: np.ndarray) -> dict[int, Duplicate]:
-        """Near duplicates among the documents that are no copies of an earlier one."""
+        """Near duplicates among the documents that are not copies of an earlier one."""
         slots = np.frombuffer(self._slots, np.uint8).reshape(-1, SLOTS)
         signed = np.frombuffer(self._signed, np.uint32)
         # Bands of 8 slots find 95 of 100 pairs that are 0.8 alike, bands of 4 99 of 100 that are 0.6 alike.

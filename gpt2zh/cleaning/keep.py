@@ -1,4 +1,4 @@
-"""Prepared pieces -> the corpus: those that are no copies and long enough, without the paragraphs of earlier ones.
+"""Prepared pieces -> the corpus: those that are long enough and not copies, without the paragraphs of earlier ones.
 
 In: the pieces in order, which of them are copies and which validate. Out: the corpus' files, and the report's counts.
 Refuses: pieces of which nothing is left.

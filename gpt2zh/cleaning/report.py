@@ -286,7 +286,7 @@ class Report:
         return f"## {bilingual('重复的文章', 'duplicates')}\n\n{intro}\n\n" + "\n".join(table(head.split("|"), rows))
 
     def _original(self, number: int | None) -> tuple[str, str]:
-        """The beginning and the file of a kept piece; blank where it is none, or was not kept."""
+        """The beginning and the file of a kept piece; blank where there is none, or it was not kept."""
         return ("", "") if number is None else self.kept_places.get(number, ("", ""))
 
     def _paragraphs(self) -> str:

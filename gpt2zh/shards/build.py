@@ -87,7 +87,7 @@ def build_shards(
     if finished:
         say(
             f"接着上次没切完的：{settings.num_pieces} 个分片中已有 {len(finished)} 个。",
-            f"going on: {len(finished)} of {settings.num_pieces} pieces are there.",
+            f"going on with an unfinished build: {len(finished)} of {settings.num_pieces} pieces are there.",
         )
     wanted = np.isin(plan.piece, [i for i in paths if i not in finished])
     with (
@@ -131,7 +131,7 @@ def batches_of(documents: Iterable[str], piece: np.ndarray, wanted: np.ndarray) 
     if n_documents != len(piece):
         raise UserError(
             f"语料在切分时变了：第一遍 {len(piece)} 篇，第二遍 {n_documents} 篇。请等它写完再运行。",
-            f"the corpus changed while it was tokenised: {len(piece)} documents, then {n_documents}. Run again when it is complete.",
+            f"the corpus changed while it was tokenised: {len(piece)} documents in the first pass, {n_documents} in the second. Run again when it is complete.",
         )
     yield from held.items()
 

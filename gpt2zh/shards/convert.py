@@ -137,7 +137,7 @@ def require_same_vocabulary(about: Path, tokenizer: DocumentDecoder) -> None:
     if recorded is not None and recorded.tokenizer != tokenizer.fingerprint:
         raise UserError(
             f"{about} 记着这些词元的词表指纹 {recorded.tokenizer[:12]}，给的词表是 {tokenizer.fingerprint[:12]}。请用 --tokenizer_path 给出原来的词表。",
-            f"{about} says that the vocabulary's fingerprint is {recorded.tokenizer[:12]}, the given one's is {tokenizer.fingerprint[:12]}. Give the vocabulary that made the files: --tokenizer_path.",
+            f"{about} says that the vocabulary of these tokens has the fingerprint {recorded.tokenizer[:12]}; the given one has {tokenizer.fingerprint[:12]}. Give the original one with --tokenizer_path.",
         )
 
 
@@ -168,7 +168,8 @@ def survey(files: TokenFiles, tokenizer: DocumentDecoder) -> Survey:
                 if not n_ids:
                     shown = part.beginning.replace("\n", "⏎")
                     say(
-                        f"开头是：{shown}", "so it begins; other text is expected? then the vocabulary is the wrong one"
+                        f"开头是：{shown}（不是应有的文字，就是词表不对）",
+                        f"it begins: {shown} (if that is not the text you expect, this is the wrong vocabulary)",
                     )
                 if is_new:
                     lengths.append(0)
@@ -179,11 +180,11 @@ def survey(files: TokenFiles, tokenizer: DocumentDecoder) -> Survey:
                 n_ids, n_ends, is_new = n_ids + part.n_ids, n_ends + part.has_end, part.closes
     if not n_ids or all(validates):
         place = files.train[0].parent
-        raise UserError(f"{place} 的训练文件里没有编号。", f"there are no ids in {place}'s files for training.")
+        raise UserError(f"{place} 的训练文件里没有编号。", f"the training files in {place} contain no ids.")
     if not n_ends:
         say(
             f"注意：没有 [CLS]（编号 {tokenizer.document_end_id}），看不出一篇到哪里为止：每个文件算一篇。原来若有，就是词表不对。",
-            f"note: [CLS] (id {tokenizer.document_end_id}) does not occur, so each file counts as one document. If documents were marked, the vocabulary is the wrong one",
+            f"note: [CLS] (id {tokenizer.document_end_id}) does not occur, so the ends of documents cannot be seen and each file counts as one. If there were any, this is the wrong vocabulary.",
         )
     return Survey(
         np.array(lengths, dtype=np.int64), np.array(hashes, dtype=np.uint64), np.array(validates, dtype=bool), n_ids
@@ -238,7 +239,7 @@ def copy(files: TokenFiles, tokenizer: DocumentDecoder, plan: Plan, n_ids: int, 
         if (document, n_copied) != (len(plan.piece), n_ids):
             raise UserError(
                 f"文件在导入时变了：第一遍 {n_ids} 个编号，第二遍 {n_copied} 个。请等它们写完再运行。",
-                f"the files changed while they were read: {n_ids} ids, then {n_copied}. Run again when they are complete.",
+                f"the files changed while they were read: {n_ids} ids in the first pass, {n_copied} in the second. Run again when they are complete.",
             )
 
 
@@ -258,7 +259,7 @@ def export_shards(data: Shards, folder: Path, form: str) -> list[str]:
     if form == "nanogpt" and vocab_size > 1 << 16:
         raise UserError(
             f"nanoGPT 的编号是 uint16，最多 65536 个词条；{data.folder} 的词表有 {vocab_size} 个。可用 --export text。",
-            f"nanoGPT's ids are uint16, for 65536 entries at most; the vocabulary of {data.folder} has {vocab_size}. --export text has no such limit.",
+            f"nanoGPT's ids are uint16, for 65536 entries at most; the vocabulary of {data.folder} has {vocab_size}. --export text takes it.",
         )
     if form == "nanogpt":
         streams = {TRAIN_BINARY: data.train, VAL_BINARY: data.val}

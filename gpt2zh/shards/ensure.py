@@ -55,11 +55,17 @@ def ensure_shards(
     changed = differences(folder, settings)
     if anew or changed:
         if not anew:
-            say(f"{folder} 的分片没有或已过时，重新切分：", f"missing or stale, built anew: {'; '.join(changed)}")
+            say(
+                f"{folder} 的分片没有或已过时，重新切分：{'；'.join(zh for zh, _ in changed)}",
+                f"the shards in {folder} are missing or stale and are built anew: {'; '.join(en for _, en in changed)}",
+            )
         with only_owner(folder):
             # Pieces of a build with these settings that was killed are taken over; `anew` makes finished shards again.
             build_shards(folder, corpus, tokenizer, settings, anew=not changed)
         for note in corpus.notes():
             say(*note)
-        say(f"语料 {corpus.path}：另有空白 {corpus.n_empty} 篇", f"corpus: {corpus.n_empty} blank documents left out")
+        say(
+            f"语料 {source}：另有空白 {corpus.n_empty} 篇，不收",
+            f"corpus {source}: {corpus.n_empty} blank documents are left out",
+        )
     identity.remember(folder / CORPUS_IDENTITY)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2zh.errors import UserError, bilingual
+from gpt2zh.errors import UserError
 from gpt2zh.system.files import checksums, read_json_object, write_text
 from gpt2zh.system.records import record
 
@@ -120,7 +120,7 @@ class TokenStream:
         if length and out.max() >= self.vocab_size:
             raise UserError(
                 f"分片损坏：第 {start} 个词元附近有编号 {out.max()}，而词表只有 {self.vocab_size} 个词条。请加 --raw 重做。",
-                f"damaged shards: id {out.max()} near token {start}, the vocabulary has {self.vocab_size} entries. Add --raw to build them anew.",
+                f"damaged shards: id {out.max()} near token {start}, but the vocabulary has only {self.vocab_size} entries. Add --raw to build them anew.",
             )
         return out
 
@@ -239,14 +239,14 @@ def map_shard(path: Path, n_tokens: int) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES) if n_tokens else np.empty(0, dtype)
 
 
-def differences(folder: Path, settings: ShardSettings) -> list[str]:
-    """What the shards in `folder` were built with and what is wanted now, one line each."""
+def differences(folder: Path, settings: ShardSettings) -> list[tuple[str, str]]:
+    """What the shards in `folder` were built with and what is wanted now, for each setting that differs, in both languages."""
     try:
         old = asdict(read_manifest(folder).settings)
     except UserError:
-        return [bilingual("没有可用的分片", "no usable shards")]
+        return [("没有可用的分片", "no usable shards")]
     return [
-        bilingual(f"{name}：分片 {old[name]}，现在 {value}", f"{name}: shards {old[name]}, now {value}")
+        (f"{name}：分片 {old[name]}，现在 {value}", f"{name}: shards {old[name]}, now {value}")
         for name, value in asdict(settings).items()
         if old[name] != value
     ]

@@ -6,7 +6,7 @@
 A tokenized_val.txt beside the former, which GPT2-Chinese does not know, holds documents for validation, as val.bin does.
 
 In: a folder. Out: documents as arrays of ids, in parts where they are long.
-Refuses: a folder without such files or with a gap among them; what is no number; ids that the vocabulary lacks.
+Refuses: a folder without such files or with a gap among them; what is not a number; ids that the vocabulary lacks.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ def find_token_files(folder: Path) -> TokenFiles:
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := TRAIN_TEXT.fullmatch(path.name))}
     train, val = folder / TRAIN_BINARY, folder / VAL_BINARY
     if bool(numbered) == train.exists():
-        what = ("两种都有", "it has both") if numbered else ("两种都没有", "it has neither")
+        what = ("两种都有", "this one has both") if numbered else ("两种都没有", "this one has neither")
         raise UserError(
             f"{folder} 里要么有 tokenized_train_0.txt …（GPT2-Chinese），要么有 {TRAIN_BINARY}（nanoGPT）；这里{what[0]}。",
             f"{folder} must hold either tokenized_train_0.txt … (GPT2-Chinese) or {TRAIN_BINARY} (nanoGPT); {what[1]}.",
@@ -113,7 +113,7 @@ def find_token_files(folder: Path) -> TokenFiles:
         if gap is not None:
             raise UserError(
                 f"{folder} 缺 tokenized_train_{gap}.txt（最大的是 {max(numbered)}）。请把文件补全。",
-                f"{folder} lacks tokenized_train_{gap}.txt (the last is {max(numbered)}). Copy all of the files.",
+                f"{folder} lacks tokenized_train_{gap}.txt (the last is {max(numbered)}). Supply the missing files.",
             )
         val = folder / VAL_TEXT
     found = TokenFiles([numbered[number] for number in sorted(numbered)] or [train], [val] if val.exists() else [])
@@ -122,7 +122,7 @@ def find_token_files(folder: Path) -> TokenFiles:
         if size == 0 or size % 2:
             raise UserError(
                 f"{path} 有 {size} 字节，不是 uint16 的编号（应是大于 0 的偶数）。文件可能没有复制完。",
-                f"{path} has {size} bytes, which are no uint16 ids (an even number above 0 is meant). The file may be cut short.",
+                f"{path} has {size} bytes, so it does not hold uint16 ids (an even number above 0 is expected). It may have been copied only in part.",
             )
     return found
 
@@ -135,7 +135,7 @@ def read_ids(path: Path, vocab_size: int, advance: Callable[[int], object]) -> I
         if len(bad):
             raise UserError(
                 f"{path} 的第 {n_read + bad[0] + 1} 个编号是 {ids[bad[0]]}，而词表只有 {vocab_size} 个词条（0–{vocab_size - 1}）。请用 --tokenizer_path 给出切它的那份词表。",
-                f"id number {n_read + bad[0] + 1} of {path} is {ids[bad[0]]}, the vocabulary has {vocab_size} entries (0–{vocab_size - 1}). Give the one that made the file: --tokenizer_path.",
+                f"id number {n_read + bad[0] + 1} of {path} is {ids[bad[0]]}, but the vocabulary has only {vocab_size} entries (0–{vocab_size - 1}). Give the vocabulary that made the file with --tokenizer_path.",
             )
         n_read += len(ids)
         yield ids.astype(np.uint32)
@@ -176,5 +176,5 @@ def _no_number(path: Path, position: int, block: bytes, index: int) -> UserError
     near = block[max(0, index - EXCERPT) : index + EXCERPT].decode(errors="replace")
     return UserError(
         f"{path} 第 {position + index} 字节不是编号（十进制数、空白分隔）：「{near}」附近。",
-        f"byte {position + index} of {path} is no part of an id (decimal numbers, blanks between them): near {near!r}.",
+        f"byte {position + index} of {path} is not part of an id (decimal numbers with blanks between them): near {near!r}.",
     )

@@ -1,7 +1,7 @@
 """Files that users name: read whole or refused with the reason, written beside and renamed.
 
 In: a path. Out: its text, its JSON value, its hash; or a file that is either the old one or the new one, never half.
-Refuses: a missing path, a folder where a file is meant, bytes that are not UTF-8, JSON that does not parse.
+Refuses: a missing path, a folder where a file is expected, bytes that are not UTF-8, JSON that does not parse.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 def require_file(path: Path) -> None:
     """Raise UserError unless `path` is a file."""
     if path.is_dir():
-        raise UserError(f"{path} 是文件夹，这里要的是文件。", f"{path} is a folder; a file is meant here.")
+        raise UserError(f"{path} 是文件夹，这里要的是文件。", f"{path} is a folder; a file is expected here.")
     if not path.exists():
         raise UserError(
             f"找不到文件 {path}。请检查路径（当前目录：{Path.cwd()}）。",
@@ -41,7 +41,7 @@ def require_writable(path: Path) -> None:
     if not os.access(existing, os.W_OK):
         raise EnvironmentFault(
             f"不能在 {path} 里写文件：没有 {existing} 的写权限。请改权限，或换一个文件夹。",
-            f"no files can be written to {path}: you may not write to {existing}. Change its permissions, or give another folder.",
+            f"no files can be written to {path}: no permission to write to {existing}. Change its permissions, or give another folder.",
         )
 
 
@@ -65,7 +65,7 @@ def require_model_folder(path: Path) -> None:
     if missing:
         raise UserError(
             f"{path} 不是完整的模型文件夹：缺 {' '.join(missing)}。",
-            f"{path} is no whole model folder: {' '.join(missing)} missing.",
+            f"{path} is not a complete model folder: {' '.join(missing)} missing.",
         )
 
 
@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
     """Read a UTF-8 file, with or without a byte-order mark; line ends become `\\n`.
 
     Raises:
-        UserError: the path is no readable file, or its bytes are not UTF-8 (the message names the first bad byte).
+        UserError: the path is not a readable file, or its bytes are not UTF-8 (the message names the first bad byte).
     """
     require_file(path)
     data = path.read_bytes()
@@ -94,11 +94,11 @@ def unify_line_ends(text: str) -> str:
 
 
 def json_error(path: Path, line: int, column: int, near: str, message: str) -> UserError:
-    """The error for a text that is no JSON; `near` is the text around the fault."""
+    """The error for a text that is not JSON; `near` is the text around the fault."""
     near = near.replace("\n", "\\n")
     return UserError(
         f"{path} 不是合法的 JSON：第 {line} 行第 {column} 列，「{near}」附近（{message}）。请改正那里的引号、逗号或括号；文件若不完整，请重新下载。",
-        f"{path} is not valid JSON: line {line}, column {column}, near {near!r} ({message}). Mend the quote, comma or bracket there, or get the file anew if it is cut short.",
+        f"{path} is not valid JSON: line {line}, column {column}, near {near!r} ({message}). Correct the quote, comma or bracket there; download the file again if it is cut short.",
     )
 
 

@@ -125,7 +125,7 @@ def require_unchanged(path: Path) -> None:
         zh, en = changed
         raise UserError(
             f"{path.parent} 已损坏：{zh}。请换一份完好的；若是你自己改的，删去 {path.parent / SEAL} 即可。",
-            f"{path.parent} is damaged: {en}. Take a sound copy; if you made the change yourself, delete {path.parent / SEAL}.",
+            f"{path.parent} is damaged: {en}. Use an undamaged copy; if you made the change yourself, delete {path.parent / SEAL}.",
         )
 
 

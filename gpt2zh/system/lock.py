@@ -40,7 +40,7 @@ def only_owner(folder: Path) -> Iterator[None]:
     except NotImplementedError:  # some network file systems
         say(
             f"注意：{folder} 所在的文件系统没有锁，请自己确保只有一个进程在写。",
-            f"note: the file system of {folder} has no locks; see to it that one process alone writes there.",
+            f"note: the file system of {folder} has no locks; make sure yourself that only one process writes there.",
         )
     try:
         since = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -66,5 +66,5 @@ def taken(folder: Path) -> EnvironmentFault:
         who = "?"
     return EnvironmentFault(
         f"{folder} 正由另一个进程写着（{who} 开始）。请等它结束，或换一个文件夹。",
-        f"{folder} is being written to by another process ({who}). Wait for it to end, or give another folder.",
+        f"{folder} is being written to by another process (since {who}). Wait for it to end, or give another folder.",
     )

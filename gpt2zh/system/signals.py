@@ -48,7 +48,7 @@ class StopSignals:
             self.number, self.came = number, time.monotonic()
             text = bilingual(
                 "收到停止信号：这一步算完就存下并退出（再按一次 Ctrl-C 立即退出）。",
-                "asked to stop: saving after this step (Ctrl-C again to leave at once).",
+                "asked to stop: this step is finished and saved first (Ctrl-C again to leave at once).",
             )
             os.write(
                 2, f"\n{text}\n".encode(sys.stderr.encoding or "utf-8", "replace")

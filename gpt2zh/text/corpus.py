@@ -180,7 +180,7 @@ class TextFile:
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise UserError(
                     f"{self.path} 的 gzip 压缩数据损坏或不完整（{error}）。请重新下载。",
-                    f"the gzip data of {self.path} is damaged or cut short ({error}). Get it anew.",
+                    f"the gzip data of {self.path} is damaged or cut short ({error}). Download it again.",
                 ) from None
 
     def _detect(self, sample: bytes) -> str:

@@ -44,8 +44,8 @@ BINARY = (
     (b"SQLite", "SQLite"),
     (b"\x7fELF", "ELF"),
 )
-MOST_CONTROLS = 0.05  # share of control characters above which a file is no text
-MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is no text; prose in any language costs 5 to 10
+MOST_CONTROLS = 0.05  # share of control characters above which a file is not text
+MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is not text; prose in any language costs 5 to 10
 FEWEST_BYTES = 32  # fewer are never refused
 
 BROKEN = "\udfff"  # stands for a broken character until it is counted: no codec gives a lone surrogate
@@ -142,7 +142,7 @@ def detect(sample: bytes) -> str:
     """Name the codec of `sample`, the beginning of a file; `utf-8` for an empty or plain ASCII one.
 
     Raises:
-        UserError: the bytes are no text; the message says what they look like.
+        UserError: the bytes are not text; the message says what they look like.
     """
     for bom, encoding in BOMS:
         if sample.startswith(bom):
@@ -241,7 +241,7 @@ class Decoder:
 
 @lru_cache(maxsize=1 << 17)
 def _character(unit: bytes, encoding: str) -> tuple[str, float] | None:
-    """The one character that `unit` is, with its cost; None if it is none or several."""
+    """The one character that `unit` is, with its cost; None if it is no character, or several."""
     try:
         text = unit.decode(encoding)
     except UnicodeDecodeError:

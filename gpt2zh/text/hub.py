@@ -36,7 +36,7 @@ def read_dataset(name: str) -> Iterator[str]:
     except Exception as error:  # the library raises many kinds: no such name, no connection, a script that it refuses
         raise UserError(
             f"打不开数据集 {name}：{error}。请检查名字与网络；也可先下载成 parquet 再给路径。",
-            f"cannot open the data set {name}: {error}. Check the name and the network; or download it as parquet and give the path.",
+            f"cannot open the data set {name}: {error}. Check the name and the network; or download it as parquet first and give the path.",
         ) from None
     if isinstance(data, dict):  # several splits
         data = data["train"] if "train" in data else next(iter(data.values()))

@@ -55,7 +55,7 @@ class JsonReader:
                 return
 
     def _peek(self) -> str:
-        """The next character that is no blank, "" at the end of the file."""
+        """The next character that is not a blank, "" at the end of the file."""
         while True:
             if blanks := BLANKS.match(self.text, self.position):
                 self.position = blanks.end()

@@ -190,8 +190,8 @@ def test_changed_settings_are_named_with_both_values(tmp_path: Path, tokenizer: 
     assert differences(tmp_path, settings_for(tokenizer))
     build_shards(tmp_path, ["风起云涌"], tokenizer, settings_for(tokenizer))
     assert differences(tmp_path, settings_for(tokenizer)) == []
-    (line,) = differences(tmp_path, settings_for(tokenizer, min_length=2))
-    assert "min_length" in line and "1" in line and "2" in line
+    (difference,) = differences(tmp_path, settings_for(tokenizer, min_length=2))
+    assert difference == ("min_length：分片 1，现在 2", "min_length: shards 1, now 2")
 
 
 def test_shards_of_another_vocabulary_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:

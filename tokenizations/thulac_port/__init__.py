@@ -1,5 +1,5 @@
 """THULAC's word segmentation, by numpy over thulac's own model files.
 
 In: lines. Out: words, as thulac cuts them.
-Refuses: an installation without model files.
+Refuses: model files that are not those of thulac 0.2.2, by their form.
 """

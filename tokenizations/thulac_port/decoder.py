@@ -5,7 +5,7 @@ and pairs around it, Viterbi under rules for marks, blanks and 《titles》, the
 of it is here as thulac does it, slips included, for a vocabulary must hold thulac's words and not almost thulac's.
 
 In: lines. Out: the words of each: `[word for word, _ in thulac.thulac(seg_only=True).cut(line)]`.
-Refuses: nothing. thulac itself gives up on a sentence of 50,000 characters; here it is decoded like any other.
+Refuses: model files of another form. thulac itself gives up on a sentence of 50,000 characters; here it is decoded too.
 """
 
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenizations.thulac_port.model_files import Features, join_words, read_trie
+from tokenizations.thulac_port.model_files import Features, join_words, other_form, read_model
 
 BATCH = 1 << 16  # characters decoded together: arrays that fit the processor's cache
 LONGEST = 50_000  # a line from here on is taken apart after its sentences
@@ -61,17 +61,21 @@ class ThulacSegmenter:
     """thulac(seg_only=True) without thulac: its model files, and 130 MB of tables made from them."""
 
     def __init__(self) -> None:
-        """Raises ModuleNotFoundError where thulac, which brings the files, is not installed. Does not import it."""
+        """Read the files of an installed thulac, which is not imported.
+
+        Raises:
+            ModuleNotFoundError: it is not installed. UserError: its files have another form.
+        """
         package = find_spec("thulac")
         if package is None or package.origin is None:
             raise ModuleNotFoundError("thulac")
-        models = Path(package.origin).parent / "models"
-        model = np.memmap(models / "cws_model.bin", "<i4", "r")
-        n_labels = len(BEFORE)
-        self.transitions = np.array(model[2 : 2 + n_labels**2], np.int64).reshape(n_labels, n_labels)
-        weights = model[2 + n_labels**2 :].reshape(-1, n_labels)
-        self.features = Features(read_trie(models / "cws_dat.bin"), weights)
-        self.dictionaries = [read_trie(models / name) for name in ("ns.dat", "idiom.dat", "singlepun.dat")]
+        folder = Path(package.origin).parent / "models"
+        model = read_model(folder)
+        self.transitions, self.dictionaries = model.transitions, model.dictionaries
+        try:
+            self.features = Features(model.features, model.weights)
+        except IndexError:  # the trie leads to features that have no weights
+            raise other_form(folder / "cws_dat.bin") from None
 
     def segment(self, lines: Sequence[str]) -> list[list[str]]:
         """The words of each line, as thulac cuts it; [] for an empty line."""

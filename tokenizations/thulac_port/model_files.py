@@ -1,20 +1,95 @@
 """thulac's model files as tables: double-array tries, the weights of features, dictionaries that join words.
 
-In: the files' paths, code points of lines put end to end, the places where lines begin. Out: scores, joined words.
+    cws_model.bin     int32: number of labels, number of features, the labels' transitions, each feature's weights
+    cws_dat.bin       int32: the trie of the features
+    ns.dat …          int32: tries of words
+
+In: the folder of the files; code points of lines put end to end, the places where lines begin. Out: scores, joined words.
+Refuses: files of another form than those of thulac 0.2.2, which nothing but the files themselves describes.
 """
 
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from gpt2zh.errors import UserError
+
+KNOWN_VERSION = "0.2.2"  # of thulac, whose files are read here
+N_LABELS = 4
+HEAD = 2  # numbers before the transitions
+DICTIONARIES = ("ns.dat", "idiom.dat", "singlepun.dat")
 
 HASH = 0xFF03  # ＃, which thulac puts around a line
 WIDE = np.arange(128, dtype=np.int32)  # printable ASCII is looked up in its full-width form
 WIDE[33:] += 0xFEE0
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """What thulac brings.
+
+    Args:
+        transitions: scores of a label after another, (labels, labels), int64.
+        weights: what each feature adds to the score of each label, (features, labels), int32.
+        features: the trie that leads to the numbers of features.
+        dictionaries: tries of words that are joined.
+    """
+
+    transitions: np.ndarray
+    weights: np.ndarray
+    features: np.ndarray
+    dictionaries: list[np.ndarray]
+
+
+def read_model(folder: Path) -> ModelFiles:
+    """The model files of an installed thulac.
+
+    Raises:
+        UserError: one is missing, or has another form than that of KNOWN_VERSION.
+    """
+    path = folder / "cws_model.bin"
+    model = read_numbers(path)
+    head = HEAD + N_LABELS**2
+    if len(model) < head or model[0] != N_LABELS or len(model) != head + N_LABELS * int(model[1]):
+        raise other_form(path)
+    transitions = np.array(model[HEAD:head], np.int64).reshape(N_LABELS, N_LABELS)
+    weights = model[head:].reshape(-1, N_LABELS)
+    dictionaries = [read_trie(folder / name) for name in DICTIONARIES]
+    return ModelFiles(transitions, weights, read_trie(folder / "cws_dat.bin"), dictionaries)
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """A file of int32, (n,), as a memory map."""
+    size = path.stat().st_size if path.exists() else 0
+    if size == 0 or size % 4:
+        raise other_form(path)
+    return np.asarray(np.memmap(path, "<i4", "r"))
+
+
 def read_trie(path: Path) -> np.ndarray:
-    """A double-array trie: rows (base, parent); the child of `node` for `code` is base[node] + code, if it says so."""
-    return np.asarray(np.memmap(path, "<i4", "r")).reshape(-1, 2)
+    """A double-array trie: rows (base, parent); the child of `node` for `code` is base[node] + code, if it says so.
+
+    Raises:
+        UserError: the file does not hold one.
+    """
+    numbers = read_numbers(path)
+    if len(numbers) % 2 or numbers[0] or numbers[1] or numbers[1::2].max() * 2 >= len(numbers):
+        raise other_form(path)  # the root is its own parent, and every parent is a row
+    return numbers.reshape(-1, 2)
+
+
+def other_form(path: Path) -> UserError:
+    """The error for a file that is not as KNOWN_VERSION has it."""
+    try:
+        installed = metadata.version("thulac")
+    except metadata.PackageNotFoundError:
+        installed = "?"
+    return UserError(
+        f"{path} 不是 thulac {KNOWN_VERSION} 那种格式的模型文件（装的是 {installed}）。请运行 pip install --force-reinstall thulac=={KNOWN_VERSION}；或用 --segmenter jieba。",
+        f"{path} is not a model file as thulac {KNOWN_VERSION} has it (installed: {installed}). Run pip install --force-reinstall thulac=={KNOWN_VERSION}; or use --segmenter jieba.",
+    )
 
 
 def child(trie: np.ndarray, node: np.ndarray, code: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
