@@ -3,7 +3,7 @@
     python benchmarks/precision_loss.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/
 
 Windows as evaluate.py's: n_ctx ids, half of them context, every held-out id judged once; logits by gpt2zh/generation/decoder.py in
-each precision. The first row is also compared with evaluate.py's own figure in fp32 by its test.
+each precision, a step for each id. The first row is also compared with evaluate.py's own figure in fp32 by its test.
 """
 
 import argparse
@@ -23,14 +23,19 @@ from gpt2zh.shards import format as shards
 from gpt2zh.shards.batches import IGNORE, evaluation_batches
 from tokenizations.loading import load_tokenizer
 
+ROWS = 8  # windows at a time
+
 
 @torch.inference_mode()
 def bits_per_character(decoder: Decoder, data: shards.Shards) -> float:
     """Of what training held out."""
     nats, n_tokens = 0.0, 0
-    for inputs, targets in evaluation_batches(data.val, decoder.shape.n_positions, None, 1):
-        logits = decoder.all_logits(inputs[0].tolist())
-        nats += F.cross_entropy(logits, torch.from_numpy(targets[0]), ignore_index=IGNORE, reduction="sum").item()
+    n_ctx = decoder.shape.n_positions
+    for inputs, targets in evaluation_batches(data.val, n_ctx, None, ROWS):  # (B, n_ctx)
+        cache = decoder.new_cache(len(inputs), n_ctx)
+        for tokens, next_tokens in zip(inputs.T, torch.from_numpy(targets).T):
+            logits = cache.step(tokens.tolist())  # (B, V)
+            nats += F.cross_entropy(logits, next_tokens, ignore_index=IGNORE, reduction="sum").item()
         n_tokens += int((targets != IGNORE).sum())
     return Score(nats, n_tokens, data.manifest.characters.val).bits_per_character
 

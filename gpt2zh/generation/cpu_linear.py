@@ -59,7 +59,7 @@ class OneDnn:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool) -> None:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)  # (out, in), opaque
         self.bias, self.dtype = bias, weight.dtype
-        self.post = ("gelu", [], "tanh") if gelu else ("none", [], "")
+        self.post: tuple[str, list[float], str] = ("gelu", [], "tanh") if gelu else ("none", [], "")
         self.run = torch.ops.mkldnn._linear_pointwise.default
         # With one row of fp32 another kernel sums in another order than with several, so one becomes two.
         self.doubles = self.dtype is torch.float32

@@ -1,8 +1,8 @@
 """GPT-2's forward pass for writing: a cache of keys and values, a token a step for several texts of any length.
 
-    ids of a text -> `read` -> cache        tokens (B,) -> `step` -> cache, logits (B, V)
+    ids of a text -> `Cache.read`        tokens (B,) -> `Cache.step` -> logits (B, V)
 
-On a CPU it runs in C++ (`native_decoder`) where that can be compiled; elsewhere in torch's operators (`torch_decoder`).
+On a CPU it runs in C++ (`native`) where that can be compiled; elsewhere in torch's operators (`torch_decoder`).
 
 In: a model folder or weights by their stock names, a `Device`. Out: a `Decoder`. Knows nothing of sampling.
 """
@@ -28,6 +28,12 @@ class Cache(Protocol):
 
     lengths: list[int]
 
+    def read(self, ids: Sequence[int], row: int) -> None:
+        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
+
     def copy_row(self, source: int, target: int) -> None:
         """Give row `target` what row `source` holds."""
 
@@ -40,15 +46,6 @@ class Decoder(Protocol):
 
     def new_cache(self, rows: int, capacity: int) -> Cache:
         """An empty cache for `rows` texts of at most `capacity` ids, and at most n_ctx."""
-
-    def read(self, ids: Sequence[int], cache: Cache, row: int) -> None:
-        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
-
-    def step(self, tokens: Sequence[int], cache: Cache) -> torch.Tensor:
-        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
-
-    def all_logits(self, ids: Sequence[int]) -> torch.Tensor:
-        """What comes next after each of `ids`, at most n_ctx of them: (T, V), fp32."""
 
 
 def make_decoder(

@@ -1,48 +1,45 @@
 """A text while it is written: what must not come next, and whether it has ended.
 
-In: one id after the other. Out: ids that are forbidden, penalties' counts, an end: the document's, the length, a sentence's; a text that
-goes round in circles becomes shorter again. Costs a text of any length the same for each id.
+In: a request, then one id after the other. Out: ids that are forbidden, penalties' counts, an end: the document's, the length, a
+sentence's; a text that goes round in circles becomes shorter again. An id costs the same however long the text is.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from gpt2zh.generation.logits import SamplingSettings
 from gpt2zh.generation.loops import LoopWatch
+from gpt2zh.generation.requests import End, Finished, Request
 
 MOST_LOOPS = 20  # that a text is taken out of; at the next it ends
 EXTRA_TO_FINISH = 64  # tokens beyond the length, at most, to the end of the sentence
 
 
 class Vocabulary(Protocol):
-    """What sampling has to know of a tokenizer: which ids mean what."""
+    """What writing has to know of a tokenizer: which ids mean what."""
 
-    document_end_id: int
-    newline_id: int
-    never_sampled: Sequence[int]
-    punctuation_ids: Sequence[int]  # not penalised, the newline among them
-    sentence_end_ids: Sequence[int]
-    closing_ids: Sequence[int]  # quotes and brackets that close, and may follow a sentence's end
+    @property
+    def document_end_id(self) -> int: ...
 
+    @property
+    def newline_id(self) -> int: ...
 
-@dataclass(frozen=True)
-class Sample:
-    """A finished text.
+    @property
+    def never_sampled(self) -> Sequence[int]: ...
 
-    Args:
-        ids: what was written, without the prefix and without the document's end.
-        ended: why: "length", "document", "sentence" (enough of them), or "loop" (it found no way out).
-        loops: how often it was taken back out of a loop.
-    """
+    @property
+    def punctuation_ids(self) -> Sequence[int]:
+        """Not penalised; the newline is among them."""
 
-    number: int
-    ids: list[int]
-    ended: str
-    loops: int
+    @property
+    def sentence_end_ids(self) -> Sequence[int]: ...
+
+    @property
+    def closing_ids(self) -> Sequence[int]:
+        """Quotes and brackets that close, and may follow a sentence's end."""
 
 
 class Meanings:
@@ -57,15 +54,14 @@ class Meanings:
 class Draft:
     """A text while it is written: its ids, what must not come next, whether it has ended."""
 
-    def __init__(
-        self, number: int, prefix: Sequence[int], length: int, seed: int, settings: SamplingSettings, meanings: Meanings
-    ) -> None:
-        self.number, self.length, self.settings, self.meanings = number, length, settings, meanings
-        self.ids, self.n_prefix = list(prefix), len(prefix)
+    def __init__(self, request: Request, meanings: Meanings) -> None:
+        self.request, self.settings, self.meanings = request, request.settings, meanings
+        self.ids, self.n_prefix = list(request.prefix), len(request.prefix)
         self.first = 0  # index of the id that the cache begins with
-        self.loops, self.ended = 0, ""
+        self.loops = 0
+        self.ended: End | None = None
         self.barred: dict[int, set[int]] = {}  # index in ids -> what led into a loop from there
-        self._draws = np.random.Generator(np.random.PCG64([seed, number]))
+        self._draws = np.random.Generator(np.random.PCG64([request.seed, request.number]))
         self._look_again()
 
     @property
@@ -74,9 +70,14 @@ class Draft:
         return self.ids[self.n_prefix :]
 
     @property
-    def sample(self) -> Sample:
-        """The finished text."""
-        return Sample(self.number, self.written, self.ended, self.loops)
+    def n_written(self) -> int:
+        """Number of new ids."""
+        return len(self.ids) - self.n_prefix
+
+    @property
+    def finished(self) -> Finished | None:
+        """The text, where it has ended."""
+        return Finished(self.request.number, self.written, self.ended, self.loops) if self.ended else None
 
     def uniform(self) -> float:
         """The next of the text's random numbers, in [0, 1)."""
@@ -92,7 +93,7 @@ class Draft:
             banned.append(self.meanings.end)
         return banned
 
-    def counts(self, n_vocab: int) -> np.ndarray:
+    def counts(self, n_vocab: int) -> npt.NDArray[np.float32]:
         """How often each id occurred in the penalties' window, (V,), fp32."""
         counts = np.zeros(n_vocab, dtype=np.float32)
         counts[list(self._occurred.keys())] = list(self._occurred.values())
@@ -113,13 +114,10 @@ class Draft:
         if n_repeated:
             self._take_back(n_repeated)
         elif not self._finishes():
-            self.ended = "length" if self._n_written() >= self.length else ""
-        elif self._n_written() >= self.length + EXTRA_TO_FINISH:
+            self.ended = "length" if self.n_written >= self.request.length else None
+        elif self.n_written >= self.request.length + EXTRA_TO_FINISH:
             del self.ids[self.whole if self.whole > self.n_prefix else len(self.ids) :]
             self.ended = "length"
-
-    def _n_written(self) -> int:
-        return len(self.ids) - self.n_prefix
 
     def _finishes(self) -> bool:
         return self.settings.finish_sentence or self.settings.sentences > 0
@@ -127,7 +125,7 @@ class Draft:
     def _enough(self) -> bool:
         """Whether the text is to end with its sentence."""
         told = 0 < self.settings.sentences <= self.n_sentences
-        return self._finishes() and (told or self._n_written() >= self.length)
+        return self._finishes() and (told or self.n_written >= self.request.length)
 
     def _opens(self, token: int) -> bool:
         return token not in self.meanings.closing and token not in self.meanings.sentence_ends

@@ -81,4 +81,5 @@ def save(path: Path, text: str) -> None:
         write_text(path, text + "\n")
         say(f"已存入 {path}", f"saved to {path}")
     except (UserError, OSError) as error:
-        complain(explain(error)[0])
+        told = explain(error)
+        complain(told[0] if told else str(error))

@@ -6,6 +6,7 @@ In: one sample after the other. Out: files that hold those so far, also when the
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,29 @@ from gpt2zh.system.files import require_writable, write_text
 
 SECONDS_BETWEEN_WRITES = 1.0
 END_OF_BLOCK = "=" * 90
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A finished text, as samples.json holds it; what is None is left out there.
+
+    Args:
+        number: from 1.
+        text: prefix included.
+        ids: of what was written.
+        ended: why: "length", "document", "sentence" or "loop".
+        loops: how often it was taken back out of a loop.
+    """
+
+    number: int
+    text: str
+    ids: list[int] | None = None
+    ended: str | None = None
+    loops: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The fields that are known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def block_title(number: int) -> str:
@@ -38,32 +62,37 @@ class SavedSamples:
     """
 
     def __init__(self, folder: Path, as_text: bool, as_json: bool, settings: Mapping[str, object]) -> None:
-        self.paths = {
-            kind: folder / f"samples.{kind}" for kind, wanted in (("txt", as_text), ("json", as_json)) if wanted
-        }
-        told = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-        self.about: dict[str, object] = {"settings": told}
-        self.samples: list[dict[str, object]] = []
+        self.text_path = folder / "samples.txt" if as_text else None
+        self.json_path = folder / "samples.json" if as_json else None
+        self.settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+        self.tokens_per_second: float | None = None  # for the JSON, where it is known
+        self.samples: list[Sample] = []
         self.due = time.monotonic() + SECONDS_BETWEEN_WRITES
         if self.paths:
             require_writable(folder)
 
-    def add(self, sample: Mapping[str, object]) -> None:
-        """Take a finished sample: number, text, and what else the JSON is to say of it."""
-        self.samples.append(dict(sample))
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are written."""
+        return [path for path in (self.text_path, self.json_path) if path]
+
+    def add(self, sample: Sample) -> None:
+        """Take a finished sample."""
+        self.samples.append(sample)
         if time.monotonic() >= self.due:
             self.write()
             self.due = time.monotonic() + SECONDS_BETWEEN_WRITES
 
     def write(self) -> None:
         """Bring the files up to date."""
-        self.samples.sort(key=lambda sample: sample["number"])
-        texts = {
-            "txt": lambda: "".join(sample_block(sample["number"], sample["text"]) for sample in self.samples),
-            "json": lambda: json.dumps({**self.about, "samples": self.samples}, ensure_ascii=False, indent=1) + "\n",
-        }
-        for kind, path in self.paths.items():
-            write_text(path, texts[kind]())
+        self.samples.sort(key=lambda sample: sample.number)
+        if self.text_path:
+            write_text(self.text_path, "".join(sample_block(sample.number, sample.text) for sample in self.samples))
+        if self.json_path:
+            speed = {} if self.tokens_per_second is None else {"tokens_per_second": self.tokens_per_second}
+            samples = [sample.as_json() for sample in self.samples]
+            about = {"settings": self.settings, **speed, "samples": samples}
+            write_text(self.json_path, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
 
     def __enter__(self) -> Self:
         return self
@@ -73,5 +102,5 @@ class SavedSamples:
     ) -> None:
         if self.paths and self.samples:
             self.write()
-            places = " ".join(map(str, self.paths.values()))
+            places = " ".join(map(str, self.paths))
             say(f"{len(self.samples)} 篇已存入 {places}", f"{len(self.samples)} samples saved to {places}")

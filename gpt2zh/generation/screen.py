@@ -1,24 +1,15 @@
 """A text shown while it is written.
 
-In: after each step, the text so far. Out: its new characters on stdout, and a word where it was taken back.
+In: the events of one text after the other. Out: new characters on stdout, and a word where the text was taken back.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gpt2zh.generation.requests import Event
 from gpt2zh.generation.samples import END_OF_BLOCK, block_title
 
 CHARACTERS_AFTER_A_LOOP = 20
-
-
-class Draft(Protocol):
-    """A text being written: `sampling.Draft`."""
-
-    number: int
-    loops: int
-
-    @property
-    def written(self) -> list[int]: ...
 
 
 class Stream(Protocol):
@@ -32,28 +23,31 @@ class Screen:
 
     Args:
         new_stream, decode: of the tokenizer.
-        prompt: shown first, under the ancestor's headline; None: nothing is shown but what is written.
     """
 
-    def __init__(
-        self, new_stream: Callable[[], Stream], decode: Callable[[Sequence[int]], str], prompt: str | None = None
-    ) -> None:
-        self.new_stream, self.decode, self.prompt = new_stream, decode, prompt
-        self.number = -1
+    def __init__(self, new_stream: Callable[[], Stream], decode: Callable[[Sequence[int]], str]) -> None:
+        self.new_stream, self.decode = new_stream, decode
+        self.begin()
 
-    def show(self, draft: Draft) -> None:
-        """Bring the screen up to date with a text that has one id more, or was taken back."""
-        written = draft.written
-        if draft.number != self.number:
-            self.number, self.loops, self.n_shown, self.stream = draft.number, 0, 0, self.new_stream()
-            if self.prompt is not None:
-                print(f"{block_title(draft.number + 1)}\n{self.prompt}", end="")
-        if draft.loops != self.loops:
-            self.loops, self.n_shown, self.stream = draft.loops, len(written), self.new_stream()
-            tail = self.decode(written)[-CHARACTERS_AFTER_A_LOOP:]
-            print(f"\n（陷入循环，退回到 / a loop, taken back to）……{tail}", end="")
-        print("".join(map(self.stream.push, written[self.n_shown :])), end="", flush=True)
-        self.n_shown = max(self.n_shown, len(written))
+    def begin(self) -> None:
+        """Get ready for a text of which nothing is written yet."""
+        self.ids: list[int] = []
+        self.stream = self.new_stream()
+
+    def open(self, number: int, prompt: str) -> None:
+        """Begin a text under the ancestor's headline. Args: number, from 1."""
+        self.begin()
+        print(f"{block_title(number)}\n{prompt}", end="")
+
+    def show(self, event: Event) -> None:
+        """Bring the screen up to date with the next step of the text."""
+        event.update(self.ids)
+        if event.left_loop:
+            self.stream = self.new_stream()
+            tail = self.decode(self.ids)[-CHARACTERS_AFTER_A_LOOP:]
+            print(f"\n（陷入循环，退回到 / a loop, taken back to）……{tail}", end="", flush=True)
+        elif event.token is not None:
+            print(self.stream.push(event.token), end="", flush=True)
 
     def close(self) -> None:
         """End the block."""

@@ -31,33 +31,6 @@ ACTIVATIONS: dict[str, nn.Module] = {
 }
 
 
-class TorchCache:
-    """Keys and values, each (n_layer, rows, n_head, capacity, head size), and how many positions of each row are filled."""
-
-    def __init__(self, shape: Shape, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
-        size = (shape.n_layer, rows, shape.n_head, capacity, shape.n_embd // shape.n_head)
-        self.keys = torch.zeros(size, dtype=dtype, device=device)
-        self.values = torch.zeros(size, dtype=dtype, device=device)
-        self.lengths = [0] * rows
-        self.replays: dict[int, Replay] = {}
-
-    @property
-    def capacity(self) -> int:
-        """Positions that a row has room for."""
-        return self.keys.shape[3]
-
-    def copy_row(self, source: int, target: int) -> None:
-        """Give row `target` what row `source` holds."""
-        n = self.lengths[target] = self.lengths[source]
-        for held in (self.keys, self.values):
-            held[:, target, :, :n] = held[:, source, :, :n]
-
-    def write(self, layer: int, rows: slice, start: int, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Put keys and values, (rows, n_head, T, head size), at positions `start` and after."""
-        self.keys[layer, rows, :, start : start + k.shape[2]] = k
-        self.values[layer, rows, :, start : start + v.shape[2]] = v
-
-
 @dataclass(frozen=True)
 class Layer:
     """One block, ready to run."""
@@ -69,15 +42,6 @@ class Layer:
     c_fc: Linear
     mlp_proj: Linear
     scale: float
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A step of a fixed number of rows whose inputs are always in the same place."""
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    run: Callable[[], torch.Tensor]
 
 
 class TorchDecoder:
@@ -102,9 +66,8 @@ class TorchDecoder:
         self.shape, self.device = shape, device.main
         self.capture = device.capture
         dtype = torch.int8 if quantize else device.dtype
-        self.cache_dtype = (
-            torch.float32 if self.device.type == "cpu" else device.dtype
-        )  # a CPU's attention is best in fp32
+        # A CPU's attention is best in fp32.
+        self.cache_dtype = torch.float32 if self.device.type == "cpu" else device.dtype
 
         def get(name: str) -> torch.Tensor:
             return weights[name].detach().to(self.device, torch.float32)
@@ -134,50 +97,11 @@ class TorchDecoder:
         head = self.wte if shape.tie_word_embeddings else get("lm_head.weight")
         self.head = pack(head.t(), None, dtype)
 
-    def new_cache(self, rows: int, capacity: int) -> TorchCache:
+    def new_cache(self, rows: int, capacity: int) -> "TorchCache":
         """An empty cache for `rows` texts of at most `capacity` ids, and at most n_ctx."""
-        return TorchCache(self.shape, rows, min(capacity, self.shape.n_positions), self.cache_dtype, self.device)
+        return TorchCache(self, rows, min(capacity, self.shape.n_positions))
 
-    @torch.inference_mode()
-    def read(self, ids: Sequence[int], cache: TorchCache, row: int) -> None:
-        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
-        self._read(ids, cache, row)
-
-    def _read(self, ids: Sequence[int], cache: TorchCache, row: int) -> torch.Tensor:
-        """`read`; returns the last layer norm's, (T, n_embd)."""
-
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            q, k, v = (one.permute(2, 1, 0, 3) for one in (q, k, v))  # (1, H, T, D)
-            cache.write(layer, slice(row, row + 1), 0, k, v)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.layers[layer].scale)
-            return y.permute(2, 1, 0, 3)
-
-        cache.lengths[row] = len(ids)
-        tokens = torch.tensor(ids, device=self.device)
-        return self._hidden(tokens, torch.arange(len(ids), device=self.device), attend)
-
-    @torch.inference_mode()
-    def step(self, tokens: Sequence[int], cache: TorchCache) -> torch.Tensor:
-        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
-        positions = cache.lengths[: len(tokens)]
-        cache.lengths[: len(tokens)] = [n + 1 for n in positions]
-        arrays = torch.tensor([*tokens]), torch.tensor(positions)
-        if self.device.type == "cpu":
-            return self._logits(*arrays, self._attention_by_length(cache, positions))
-        replay = cache.replays.get(len(tokens)) or self._replay(cache, len(tokens))
-        replay.tokens.copy_(arrays[0])
-        replay.positions.copy_(arrays[1])
-        return replay.run().clone()
-
-    def all_logits(self, ids: Sequence[int]) -> torch.Tensor:
-        """What comes next after each of `ids`, at most n_ctx of them: (T, V), fp32."""
-        with torch.inference_mode():
-            return self.head(self._read(ids, self.new_cache(1, len(ids)), 0)).float()
-
-    def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
-        return self.head(self._hidden(tokens, positions, attend)).float()
-
-    def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
+    def hidden(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
         """tokens, positions: (B,). Returns the last layer norm's, (B, n_embd)."""
         n_head, n_embd = self.shape.n_head, self.shape.n_embd
         x = self.wte[tokens] + self.wpe[positions]  # (B, C), fp32 throughout
@@ -188,7 +112,70 @@ class TorchDecoder:
             x = x + layer.mlp_proj(layer.c_fc(layer.ln_2(x)))
         return self.ln_f(x)
 
-    def _attention_by_length(self, cache: TorchCache, positions: list[int]) -> Attend:
+    def logits(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
+        """tokens, positions: (B,). Returns what comes next, (B, V), fp32."""
+        return self.head(self.hidden(tokens, positions, attend)).float()
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A step of a fixed number of rows whose inputs are always in the same place."""
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    run: Callable[[], torch.Tensor]
+
+
+class TorchCache:
+    """Keys and values, each (n_layer, rows, n_head, capacity, head size), and how many positions of each row are filled."""
+
+    def __init__(self, decoder: TorchDecoder, rows: int, capacity: int) -> None:
+        shape, self.decoder, self.device = decoder.shape, decoder, decoder.device
+        size = (shape.n_layer, rows, shape.n_head, capacity, shape.n_embd // shape.n_head)
+        self.keys = torch.zeros(size, dtype=decoder.cache_dtype, device=self.device)
+        self.values = torch.zeros(size, dtype=decoder.cache_dtype, device=self.device)
+        self.lengths = [0] * rows
+        self.replays: dict[int, Replay] = {}  # by the number of rows
+
+    @torch.inference_mode()
+    def read(self, ids: Sequence[int], row: int) -> None:
+        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            q, k, v = (one.permute(2, 1, 0, 3) for one in (q, k, v))  # (1, H, T, D)
+            self._write(layer, slice(row, row + 1), 0, k, v)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.decoder.layers[layer].scale)
+            return y.permute(2, 1, 0, 3)
+
+        self.lengths[row] = len(ids)
+        tokens = torch.tensor([*ids], device=self.device)
+        self.decoder.hidden(tokens, torch.arange(len(ids), device=self.device), attend)
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
+        positions = self.lengths[: len(tokens)]
+        self.lengths[: len(tokens)] = [n + 1 for n in positions]
+        arrays = torch.tensor([*tokens]), torch.tensor(positions)
+        if self.device.type == "cpu":
+            return self.decoder.logits(*arrays, self._attention_by_length(positions))
+        replay = self.replays.get(len(tokens)) or self._replay(len(tokens))
+        replay.tokens.copy_(arrays[0])
+        replay.positions.copy_(arrays[1])
+        return replay.run().clone()
+
+    def copy_row(self, source: int, target: int) -> None:
+        """Give row `target` what row `source` holds."""
+        n = self.lengths[target] = self.lengths[source]
+        for held in (self.keys, self.values):
+            held[:, target, :, :n] = held[:, source, :, :n]
+
+    def _write(self, layer: int, rows: slice, start: int, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Put keys and values, (rows, n_head, T, head size), at positions `start` and after."""
+        self.keys[layer, rows, :, start : start + k.shape[2]] = k
+        self.values[layer, rows, :, start : start + v.shape[2]] = v
+
+    def _attention_by_length(self, positions: list[int]) -> Attend:
         """Rows of one length, where they lie together, in one call; nothing is computed for what a row has not.
 
         Plain products: torch's own attention sums a single row in another order than several.
@@ -200,38 +187,38 @@ class TorchDecoder:
             start = stop
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            keys, values, scale = cache.keys[layer], cache.values[layer], self.layers[layer].scale
+            keys, values, scale = self.keys[layer], self.values[layer], self.decoder.layers[layer].scale
             outputs = []
             for rows, n in parts:
-                cache.write(layer, rows, n, k[rows], v[rows])
+                self._write(layer, rows, n, k[rows], v[rows])
                 scores = torch.matmul(q[rows] * scale, keys[rows, :, : n + 1].transpose(2, 3))  # (b, H, 1, n + 1)
                 outputs.append(torch.matmul(scores.softmax(-1), values[rows, :, : n + 1]))
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
         return attend
 
-    def _attention_by_mask(self, cache: TorchCache, positions: torch.Tensor) -> Attend:
+    def _attention_by_mask(self, positions: torch.Tensor) -> Attend:
         """All rows over all positions, those not filled masked: the same kernels at every step, as a captured graph needs."""
         rows = torch.arange(len(positions), device=self.device)
-        filled = (torch.arange(cache.capacity, device=self.device) <= positions[:, None])[:, None, None]  # (B, 1, 1, T)
+        filled = torch.arange(self.keys.shape[3], device=self.device) <= positions[:, None]  # (B, T)
+        mask = filled[:, None, None]  # (B, 1, 1, T)
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            keys, values = cache.keys[layer], cache.values[layer]
+            keys, values = self.keys[layer], self.values[layer]
             keys[rows, :, positions], values[rows, :, positions] = k[:, :, 0], v[:, :, 0]
             held = keys[: len(rows)], values[: len(rows)]
-            return F.scaled_dot_product_attention(q, *held, attn_mask=filled, scale=self.layers[layer].scale)
+            return F.scaled_dot_product_attention(q, *held, attn_mask=mask, scale=self.decoder.layers[layer].scale)
 
         return attend
 
-    def _replay(self, cache: TorchCache, rows: int) -> Replay:
-        """A step of `rows` rows for `cache`, captured where the device can."""
+    def _replay(self, rows: int) -> Replay:
+        """A step of `rows` rows, captured where the device can."""
         tokens, positions = torch.zeros(2, rows, dtype=torch.long, device=self.device).unbind(0)
-        positions.copy_(
-            torch.tensor(cache.lengths[:rows]) - 1
-        )  # what warming up writes is written over by the first step
+        # What warming up writes is written over by the first step.
+        positions.copy_(torch.tensor(self.lengths[:rows]) - 1)
 
         def run() -> torch.Tensor:
-            return self._logits(tokens, positions, self._attention_by_mask(cache, positions))
+            return self.decoder.logits(tokens, positions, self._attention_by_mask(positions))
 
-        replay = cache.replays[rows] = Replay(tokens, positions, self.capture(run))
+        replay = self.replays[rows] = Replay(tokens, positions, self.decoder.capture(run))
         return replay

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_texts import draft
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -159,8 +160,6 @@ def test_temperature_zero_is_greedy() -> None:
 
 
 def test_no_repeated_ngram_bars_what_transformers_bars() -> None:
-    from test_sampling import draft
-
     rng = np.random.default_rng(0)
     for n in (1, 2, 3):
         ids = rng.integers(5, 9, 30).tolist()

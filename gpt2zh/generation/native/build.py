@@ -1,7 +1,7 @@
 """C++ of this project, compiled for the CPU it runs on: once, when it is first needed.
 
-In: a source file of this folder. Out: the loaded library, which lies in the user's cache folder afterwards. Refuses: machines without a
-compiler, and processors for which the source is not written.
+In: a source file of this folder. Out: the loaded library, which lies in the user's cache folder afterwards.
+Refuses: machines without a compiler, and processors for which the source is not written.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ class NotBuilt(Exception):
 
 
 def load(name: str, **defined: int) -> ctypes.CDLL:
-    """The library made from gpt2zh/`name`, with -D for each of `defined`.
+    """The library made from `name`, with -D for each of `defined`.
 
     Raises:
         NotBuilt: no compiler, or one that refuses.
@@ -40,8 +40,9 @@ def load(name: str, **defined: int) -> ctypes.CDLL:
             library.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=library.parent) as beside:
                 made = Path(beside, library.name)
-                said = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-                subprocess.run([*command, source, "-o", made], check=True, **said)
+                subprocess.run(
+                    [*command, source, "-o", made], check=True, capture_output=True, encoding="utf-8", errors="replace"
+                )
                 made.replace(library)
         return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:

@@ -4,6 +4,7 @@ In: weights by their stock names, a `Shape`. Out: logits. Knows nothing of sampl
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt2zh.generation.native import build as native
+from gpt2zh.generation.native.threads import ThreadChoice
 from gpt2zh.model.shape import Shape
 
 WHOLE = 16  # sizes are multiples of this: of the numbers in a vector, 8 or 16
@@ -53,13 +55,29 @@ def up_to(n: int, whole: int) -> int:
 class NativeCache:
     """Keys, (n_layer, rows, n_head, capacity / lanes, size, lanes), values, (n_layer, rows, n_head, capacity, size), and how full rows are."""
 
-    def __init__(self, shape: Shape, rows: int, capacity: int, dtype: torch.dtype, lanes: int) -> None:
+    def __init__(self, decoder: "NativeDecoder", rows: int, capacity: int) -> None:
+        shape, dtype, lanes = decoder.shape, decoder.cache_dtype, decoder.lanes
         capacity, size = up_to(capacity, WHOLE), shape.n_embd // shape.n_head
         place = (shape.n_layer, rows, shape.n_head)
+        self.decoder = decoder
         self.keys = torch.zeros((*place, capacity // lanes, size, lanes), dtype=dtype)
         self.values = torch.zeros((*place, capacity, size), dtype=dtype)
         self.lengths = [0] * rows
         self.struct = _Cache(self.keys.data_ptr(), self.values.data_ptr(), rows, capacity)
+
+    def read(self, ids: Sequence[int], row: int) -> None:
+        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
+        self.lengths[row] = len(ids)
+        self.decoder.run(ids, range(len(ids)), [row] * len(ids), self.struct, False)
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
+        positions = self.lengths[: len(tokens)]
+        self.lengths[: len(tokens)] = [n + 1 for n in positions]
+        began = time.perf_counter()
+        logits = self.decoder.run(tokens, positions, range(len(tokens)), self.struct, True)
+        self.decoder.threads.took(time.perf_counter() - began)
+        return logits
 
     def copy_row(self, source: int, target: int) -> None:
         """Give row `target` what row `source` holds."""
@@ -103,6 +121,7 @@ class NativeDecoder:
         self.forward.argtypes = (POINTER(_Model), POINTER(_Cache), c_int64, *[c_void_p] * 4, c_int)
         self.shape, self.device, self.dtype = shape, torch.device("cpu"), dtype
         self.cache_dtype = torch.float32 if dtype is torch.float32 else torch.bfloat16
+        self.threads = ThreadChoice()
         self.memory = Memory(self._n_bytes())
         head = weights["transformer.wte.weight" if shape.tie_word_embeddings else "lm_head.weight"]
         layers = (_Layer * shape.n_layer)()
@@ -136,7 +155,7 @@ class NativeDecoder:
         )
         return panels + sum(4 * math.prod(size) + 64 for name, size in sizes.items() if name not in linears)
 
-    def _pair(self, weights: Mapping[str, torch.Tensor], name: str) -> Array:
+    def _pair(self, weights: Mapping[str, torch.Tensor], name: str) -> Array[c_void_p]:
         """A layer norm's weight and bias."""
         return (c_void_p * 2)(*(self.memory.keep(weights[f"{name}.{part}"]) for part in ("weight", "bias")))
 
@@ -158,34 +177,24 @@ class NativeDecoder:
 
     def new_cache(self, rows: int, capacity: int) -> NativeCache:
         """An empty cache for `rows` texts of at most `capacity` ids, and at most n_ctx."""
-        return NativeCache(self.shape, rows, min(capacity, self.shape.n_positions), self.cache_dtype, self.lanes)
+        return NativeCache(self, rows, min(capacity, self.shape.n_positions))
 
-    def read(self, ids: Sequence[int], cache: NativeCache, row: int) -> None:
-        """Fill `row` with `ids`, at most n_ctx of them, from position 0."""
-        cache.lengths[row] = len(ids)
-        self._forward(ids, range(len(ids)), [row] * len(ids), cache, False)
-
-    def step(self, tokens: Sequence[int], cache: NativeCache) -> torch.Tensor:
-        """Append a token to each of the first len(tokens) rows. Returns the logits of what comes next, (B, V), fp32."""
-        positions = cache.lengths[: len(tokens)]
-        cache.lengths[: len(tokens)] = [n + 1 for n in positions]
-        return self._forward(tokens, positions, range(len(tokens)), cache, True)
-
-    def all_logits(self, ids: Sequence[int]) -> torch.Tensor:
-        """What comes next after each of `ids`, at most n_ctx of them: (T, V), fp32."""
-        return self._forward(ids, range(len(ids)), [0] * len(ids), self.new_cache(1, len(ids)), True)
-
-    def _forward(
-        self, tokens: Sequence[int], positions: Sequence[int], rows: Sequence[int], cache: NativeCache, logits: bool
+    def run(
+        self, tokens: Sequence[int], positions: Sequence[int], rows: Sequence[int], cache: _Cache, wants_logits: bool
     ) -> torch.Tensor:
-        """A token for each place, (rows[i], positions[i]); what stands before it in its row is there or comes along."""
+        """A token for each place, (rows[i], positions[i]); what stands before it in its row is there or comes along.
+
+        Returns:
+            The logits of what comes after each, (n, V), fp32; (0, V) where none are wanted.
+        """
         n, outputs = len(tokens), self.model.head.outputs
-        if min(tokens) < 0 or max(tokens) >= self.shape.vocab_size or max(positions) >= cache.struct.capacity:
-            raise IndexError(f"tokens {tokens} at positions {positions} in a cache of {cache.struct.capacity}")
+        if min(tokens) < 0 or max(tokens) >= self.shape.vocab_size or max(positions) >= cache.capacity:
+            raise IndexError(f"tokens {tokens} at positions {positions} in a cache of {cache.capacity}")
         arrays = [np.array(one, dtype=np.int64) for one in (tokens, positions, rows)]
-        result = torch.empty(n if logits else 0, outputs)
+        logits = torch.empty(n if wants_logits else 0, outputs)
         pointers = [array.ctypes.data for array in arrays]
-        result_pointer = result.data_ptr() if logits else None
-        if self.forward(self.model, cache.struct, n, *pointers, result_pointer, torch.get_num_threads()):
+        logits_pointer = logits.data_ptr() if wants_logits else None
+        n_threads = self.threads.count(torch.get_num_threads())  # not a bit of the result depends on it
+        if self.forward(self.model, cache, n, *pointers, logits_pointer, n_threads):
             raise MemoryError(f"{n} tokens")
-        return result[:, : self.shape.vocab_size]
+        return logits[:, : self.shape.vocab_size]

@@ -1,47 +1,24 @@
-"""The loop that writes: against a model without cache, against transformers; texts that do not know of each other; endings."""
+"""The engine against a model without cache, and against transformers; texts that do not know of each other; requests that come and go."""
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_CONFIG
 from test_loops import repeated_by_definition
+from tiny_texts import END, ENDLESS, QUOTE, STOP, V, Words, request, run, texts
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2zh.device import choose_device
 from gpt2zh.generation.decoder import Decoder, make_decoder
-from gpt2zh.generation.draft import MOST_LOOPS, Draft, Meanings, Sample
-from gpt2zh.generation.logits import SamplingSettings
+from gpt2zh.generation.draft import Draft, Meanings
+from gpt2zh.generation.engine import Engine, room_for
+from gpt2zh.generation.requests import Finished
 from gpt2zh.model.shape import shape_of
 from gpt2zh.model.stock import ControlIds, new_model
-from gpt2zh.sampling import generate_batch, generate_once, write
-
-END, NEWLINE, V = 2, 3, 40
-STOP, QUOTE, COMMA = 10, 11, 12  # 。 ” ，
-
-
-@dataclass
-class Words:
-    """A vocabulary: which of V ids mean what."""
-
-    document_end_id: int = END
-    newline_id: int = NEWLINE
-    never_sampled: Sequence[int] = (0, 1)
-    punctuation_ids: Sequence[int] = (NEWLINE, STOP, QUOTE, COMMA)
-    sentence_end_ids: Sequence[int] = (STOP,)
-    closing_ids: Sequence[int] = (QUOTE,)
-    tokens: list[str] = field(default_factory=list)
-
-    def encode_prefix(self, prefix: str) -> list[int]:
-        return [ord(character) - ord("A") for character in prefix]
-
-    def decode_after(self, prefix: str, prefix_ids: Sequence[int], ids: Sequence[int]) -> str:
-        return prefix + "".join(chr(id_ + ord("A")) for id_ in ids)
-
-
-ENDLESS = Words(never_sampled=(0, 1, END))
+from gpt2zh.sampling import continue_ids, finish, generate_batch, generate_once
 
 
 @pytest.fixture(scope="module")
@@ -58,38 +35,12 @@ def decoder(model: GPT2LMHeadModel, request: pytest.FixtureRequest) -> Decoder:
     return make_decoder(model.state_dict(), shape, choose_device("cpu", "fp32"), compile=request.param)
 
 
-def texts(
-    decoder: Decoder,
-    prefix: list[int],
-    length: int,
-    numbers: Sequence[int] = (0,),
-    seed: int = 0,
-    batch_size: int = 1,
-    vocabulary: Words = ENDLESS,
-    **settings: object,
-) -> list[Sample]:
-    """Samples in the order of their numbers; loops are kept unless asked otherwise."""
-    chosen = SamplingSettings(**{"break_loops": False, **settings})
-    samples = write(decoder, prefix, numbers, length, seed, chosen, vocabulary, batch_size)
-    return sorted(samples, key=lambda sample: sample.number)
-
-
-def draft(ids: Sequence[int], length: int = 1000, vocabulary: Words | None = None, **settings: object) -> Draft:
-    """A text to which `ids` were added after a prefix of one."""
-    meanings = Meanings(vocabulary or Words())
-    one = Draft(0, ids[:1], length, 0, SamplingSettings(**settings), meanings)
-    for id_ in ids[1:]:
-        if not one.ended:
-            one.add(id_)
-    return one
-
-
 # ----- against slower ways --------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
 def plain_greedy(model: GPT2LMHeadModel, prefix: list[int], length: int, never: Sequence[int]) -> list[int]:
-    """Without a cache, every id read anew; the window is what `write` promises."""
+    """Without a cache, every id read anew; the window is what `Engine` promises."""
     n_ctx = model.config.n_positions
     ids, window = list(prefix), list(prefix)
     if len(window) > n_ctx:
@@ -131,7 +82,7 @@ def test_what_is_drawn_is_what_stock_generate_draws(model: GPT2LMHeadModel, deco
         torch.tensor([[5, 6, 7]]), max_new_tokens=2, min_new_tokens=2, do_sample=True, num_return_sequences=n,
         temperature=1.2, top_k=9, top_p=0.8, suppress_tokens=list(ENDLESS.never_sampled),
     )[:, 4]  # fmt: skip
-    ours = texts(decoder, [5, 6, 7], 2, range(n), batch_size=500, temperature=1.2, top_k=9, top_p=0.8)
+    ours = texts(decoder, [5, 6, 7], 2, range(n), rows=500, temperature=1.2, top_k=9, top_p=0.8)
     shares = [torch.bincount(one, minlength=V) / n for one in (stock, torch.tensor([text.ids[1] for text in ours]))]
     assert (shares[0] - shares[1]).abs().max() < 0.04  # 3.6 standard errors where they are largest
     assert (shares[0] - shares[1]).abs().sum() < 0.15
@@ -151,13 +102,92 @@ def test_what_is_drawn_is_what_stock_generate_draws(model: GPT2LMHeadModel, deco
     ],
     ids=str,
 )
-def test_a_text_depends_on_its_number_and_seed_not_on_its_batch(decoder: Decoder, settings: dict) -> None:
+def test_a_text_depends_on_its_number_and_seed_not_on_the_rows(decoder: Decoder, settings: dict) -> None:
     alone = [texts(decoder, [5], 60, [number], 9, **settings)[0] for number in range(9)]
-    for batch_size in (1, 2, 4, 9, 20):
-        assert texts(decoder, [5], 60, range(9), 9, batch_size, **settings) == alone
-    assert texts(decoder, [5], 60, [2, 0], 9, 2, **settings) == [alone[0], alone[2]]
+    for rows in (1, 2, 4, 9, 20):
+        assert texts(decoder, [5], 60, range(9), 9, rows, **settings) == alone
+    assert texts(decoder, [5], 60, [2, 0], 9, 2, **settings) == [alone[2], alone[0]]
     assert len({tuple(sample.ids) for sample in alone}) == 9
     assert texts(decoder, [5], 60, [0], 10, **settings)[0] != alone[0]
+
+
+# ----- requests that come and go --------------------------------------------------------------------------------------
+
+PREFIXES = ([5], [6, 7, 8], [9] * 31, [*range(5, 39)] * 2)  # the last one is longer than the window
+MANNERS = (
+    {"temperature": 1.5},
+    {"temperature": 0.0, "break_loops": True},
+    {"top_p": 0.9, "repetition_penalty": 1.3, "no_repeat_ngram": 3},
+    {"top_k": 2, "break_loops": True, "temperature": 0.5, "finish_sentence": True},
+    {"sentences": 3, "ignore_end": True},
+)
+MIXED = [
+    request(prefix, 10 + 13 * number, number, seed=number % 3, **manner)
+    for number, (prefix, manner) in enumerate(itertools.product(PREFIXES, MANNERS))
+]
+
+
+@pytest.fixture(scope="module")
+def alone(decoder: Decoder) -> list[Finished]:
+    """Each of MIXED as it is written alone."""
+    return [finish(decoder, Words(), [one], 1)[0] for one in MIXED]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_requests_of_all_kinds_are_written_as_if_each_were_alone(
+    decoder: Decoder, alone: list[Finished], rows: int
+) -> None:
+    assert finish(decoder, Words(), MIXED, rows) == alone
+    order = np.random.default_rng(rows).permutation(len(MIXED))
+    shuffled = finish(decoder, Words(), [MIXED[place] for place in order], rows)
+    assert shuffled == [alone[place] for place in order]
+
+
+def test_requests_that_come_late_change_no_text(decoder: Decoder, alone: list[Finished]) -> None:
+    engine, found, ids = Engine(decoder, Words(), rows=3), {}, []
+    for one in MIXED:
+        ids.append(engine.add(one))
+        for _ in range(4):
+            found |= {event.id: event.finished for event in engine.step() if event.finished}
+    found |= {id_: text for id_, text in run(engine, whole=False).items()}
+    assert [found[id_] for id_ in ids] == alone and not engine.step()
+
+
+@pytest.mark.parametrize("after", [0, 1, 9])
+def test_what_is_cancelled_is_heard_of_no_more_and_changes_no_other_text(
+    decoder: Decoder, alone: list[Finished], after: int
+) -> None:
+    engine = Engine(decoder, Words(), rows=4, capacity=room_for(MIXED))
+    ids = [engine.add(one) for one in MIXED]
+    found = {}
+    for _ in range(after):
+        found |= {event.id: event.finished for event in engine.step() if event.finished}
+    cancelled = {ids[place] for place in (0, 2, 3, 11, 19)} - {*found}  # at work, and waiting
+    for id_ in cancelled:
+        engine.cancel(id_)
+    found |= run(engine, whole=False)
+    assert found == {id_: text for id_, text in zip(ids, alone) if id_ not in cancelled}
+    engine.cancel(ids[1])  # ended long since
+    assert not engine.busy and not engine.step()
+
+
+def test_a_prefix_is_read_once_for_requests_that_follow_each_other(decoder: Decoder) -> None:
+    engine = Engine(decoder, ENDLESS, rows=2)
+    reads, read = [], engine.cache.read
+    engine.cache.read = lambda ids, row: (reads.append(tuple(ids)), read(ids, row))
+    for prefix, number in itertools.product(([5, 6], [7, 8, 9]), range(5)):
+        engine.add(request(list(prefix), 3, number))
+    run(engine)
+    assert reads == [(5,), (7, 8)]
+
+
+def test_what_no_row_has_room_for_is_refused(decoder: Decoder) -> None:
+    engine = Engine(decoder, ENDLESS, rows=1, capacity=8)
+    for prefix, length, words in (([], 5, "at least one"), ([5] * 8, 1, "8")):
+        with pytest.raises(ValueError, match=words):
+            engine.add(request(prefix, length))
+    assert not engine.busy
+    Engine(decoder, ENDLESS, rows=1).add(request([5] * 100, 1000))  # the window moves on
 
 
 # ----- endings --------------------------------------------------------------------------------------------------------
@@ -173,28 +203,6 @@ def test_samples_stop_at_the_end_of_their_document_and_hold_nothing_banned(decod
     assert all(len(sample.ids) == 300 and END not in sample.ids for sample in on)
 
 
-def test_a_sentence_is_finished_with_its_closing_quote() -> None:
-    text = draft([5, 6, 7, STOP, QUOTE, 8], length=2, finish_sentence=True)
-    assert (text.written, text.ended) == ([6, 7, STOP, QUOTE], "sentence")
-    assert draft([5, 6, 7, STOP, NEWLINE], length=2, finish_sentence=True).written == [6, 7, STOP]
-    assert draft([5, 6, 7, 8], length=2, finish_sentence=False).written == [6, 7]
-
-
-def test_a_sentence_that_does_not_end_is_taken_back_to_the_one_before() -> None:
-    text = draft([5, 6, STOP, *[7, 8] * 60], length=10, finish_sentence=True, break_loops=False)
-    assert (text.written, text.ended) == ([6, STOP], "length")
-    none = draft([5, *[7, 8] * 60], length=10, finish_sentence=True, break_loops=False)
-    assert len(none.written) == 74
-
-
-def test_so_many_sentences_are_written_and_no_document_ends_before() -> None:
-    text = draft([5, 6, STOP, STOP, 7, COMMA, 8, STOP, QUOTE, 9], sentences=2)
-    assert text.written == [6, STOP, STOP, 7, COMMA, 8, STOP, QUOTE] and text.ended == "sentence"
-    one = draft([5, 6, STOP, 7], sentences=2)
-    assert END in one.forbidden() and not one.ended
-    assert END not in draft([5, 6, STOP], sentences=1).forbidden()
-
-
 def test_sentences_come_from_a_model(decoder: Decoder) -> None:
     for sample in texts(decoder, [5], 2000, range(6), 4, 3, vocabulary=Words(), sentences=4):
         ends = [place for place, id_ in enumerate(sample.ids) if id_ == STOP]
@@ -202,21 +210,6 @@ def test_sentences_come_from_a_model(decoder: Decoder) -> None:
 
 
 # ----- loops ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_text_that_goes_round_is_taken_back_and_the_way_is_barred() -> None:
-    text = draft([5, 6, *[7, 8, 9] * 9])
-    assert text.loops == 1 and text.written == [6, 7, 8, 9] and text.forbidden() == [7]
-    kept = draft([5, 6, *[7, 8, 9] * 9], break_loops=False)
-    assert kept.loops == 0 and len(kept.written) == 28
-
-
-def test_a_text_without_a_way_out_ends() -> None:
-    text = draft([5, 6])
-    for _ in range(5000):
-        if not text.ended:
-            text.add(7)
-    assert (text.ended, text.loops) == ("loop", MOST_LOOPS + 1) and text.written[:2] == [6, 7]
 
 
 def test_greedy_writing_no_longer_ends_in_a_circle(decoder: Decoder) -> None:
@@ -231,15 +224,14 @@ def test_after_a_way_back_the_cache_holds_what_the_text_holds(model: GPT2LMHeadM
     """Texts that are taken back, also to before their window, equal those of a loop that reads every id anew."""
     n_ctx, n_back = model.config.n_positions, 0
     for first in range(5, 9):
-        settings = SamplingSettings(temperature=0.0)
-        plain = Draft(0, [first, 6, 7], 200, 0, settings, Meanings(ENDLESS))
+        plain = Draft(request([first, 6, 7], 200, temperature=0.0, break_loops=True), Meanings(ENDLESS))
         while not plain.ended:
             if not 0 <= len(plain.ids) - 1 - plain.first < n_ctx:
                 plain.first = len(plain.ids) - n_ctx // 2
             logits = model(torch.tensor([plain.ids[plain.first :]])).logits[0, -1]
             logits[[*ENDLESS.never_sampled, *plain.forbidden()]] = -torch.inf
             plain.add(int(logits.argmax()))
-        assert texts(decoder, [first, 6, 7], 200, temperature=0.0, break_loops=True) == [plain.sample]
+        assert texts(decoder, [first, 6, 7], 200, temperature=0.0, break_loops=True) == [plain.finished]
         n_back += plain.loops
     assert n_back
 
@@ -253,16 +245,6 @@ def test_the_penalty_reaches_the_prefix_and_makes_repeats_rarer(decoder: Decoder
         return len(set(sample.ids))
 
     assert distinct(5.0) > distinct(1.0)
-
-
-def test_penalties_count_within_their_window_and_spare_punctuation() -> None:
-    ids = [5, 6, 6, COMMA, 7, NEWLINE, 8, 6]
-    assert dict(enumerate(draft(ids, presence_penalty=1.0).counts(V))) == {
-        **dict.fromkeys(range(V), 0), 5: 1, 6: 3, 7: 1, 8: 1
-    }  # fmt: skip
-    near = draft(ids, presence_penalty=1.0, penalty_window=3).counts(V)
-    assert {id_: n for id_, n in enumerate(near) if n} == {6: 1, 8: 1}
-    assert not draft(ids).counts(V).any()
 
 
 def test_no_ngram_comes_twice(decoder: Decoder) -> None:
@@ -282,3 +264,11 @@ def test_the_two_calls_of_a_program(model: GPT2LMHeadModel, decoder: Decoder) ->
         words, decoder, device, prompt="FG", max_new_tokens=12, num_return_sequences=3, top_k=30, top_p=0.8, seed=4
     )
     assert once.startswith("FG") and several[0] == once and len(set(several)) == 3
+
+
+def test_ids_that_come_next_are_those_of_a_text(model: GPT2LMHeadModel, decoder: Decoder) -> None:
+    one = request([5, 6], 12, seed=4, top_k=8)
+    (text,) = finish(decoder, Words(), [one], 1)
+    for written_by in (model, decoder):
+        ids = continue_ids(Words(), written_by, choose_device("cpu", "fp32"), [5, 6], 12, 4, one.settings)
+        assert ids == text.ids
