@@ -45,8 +45,8 @@ test: rules
 
 gpu: .venv/installed-dev
 	$(PY) -m pytest -rs -m gpu tests/gpu
-	$(PY) benchmarks/train_speed.py --device cuda --only ours
-	$(PY) benchmarks/generate_speed.py --device cuda --only generate.py
+	$(PY) benchmarks/train_speed.py --device cuda --rounds 1 --only ours,ours-muon,ceiling
+	$(PY) benchmarks/generate_speed.py --device cuda --rounds 1
 
 test-hosts: .venv/installed-dev
 	$(PY) -m pytest -rs tests/training/test_two_hosts.py

@@ -10,7 +10,7 @@ of its own on all cores. generate.py is run as a user would run it and its figur
 reading the prefix included; loading is not counted for any. The others are timed at their second call (benchmarks/peers/generation.py).
 
 GPT2-Chinese is its own generate.py, `--fast_pattern` included, behind a model that translates its old calls; it writes one text at a time.
-One that is missing or fails is a row that says why. --device cuda: against transformers alone; it was not run on a GPU so far.
+One that is missing or fails is a row that says why. --device cuda: against transformers alone (`make gpu`); not run on a GPU so far.
 """
 
 import argparse
@@ -50,16 +50,18 @@ class Contender:
     batches: tuple[int, ...] = (1, 10)
     checkout: str = ""
     more: tuple[str, ...] = ()  # flags of generate.py
+    devices: tuple[str, ...] = ("cpu",)
 
 
+BOTH = ("cpu", "cuda")
 CONTENDERS = {
-    "ours-fp32": Contender("generate.py, fp32", "ours"),
-    "ours-bf16": Contender("generate.py, bf16", "ours", "bf16"),
+    "ours-fp32": Contender("generate.py, fp32", "ours", devices=BOTH),
+    "ours-bf16": Contender("generate.py, bf16", "ours", "bf16", devices=BOTH),
     "ours-int8": Contender("generate.py, int8", "ours", "int8"),
     "torch-bf16": Contender("generate.py, bf16, --compile off", "ours", "bf16", more=("--compile", "off")),
     "torch-int8": Contender("generate.py, int8, --compile off", "ours", "int8", more=("--compile", "off")),
-    "stock-fp32": Contender("transformers generate, fp32", "transformers"),
-    "stock-bf16": Contender("transformers generate, bf16", "transformers", "bf16"),
+    "stock-fp32": Contender("transformers generate, fp32", "transformers", devices=BOTH),
+    "stock-bf16": Contender("transformers generate, bf16", "transformers", "bf16", devices=BOTH),
     "ct2-fp32": Contender("CTranslate2, fp32", "ctranslate2"),
     "ct2-int8": Contender("CTranslate2, int8", "ctranslate2", "int8"),
     "llama-fp32": Contender("llama.cpp, f32", "llama"),
@@ -100,7 +102,7 @@ def run_other(
 ) -> Outcome:
     job = {
         "engine": contender.engine, "type": contender.kind, "model": str(model), "batch_size": batch_size,
-        "length": length, "top_k": TOP_K,
+        "length": length, "top_k": TOP_K, "device": flags.device,
     }  # fmt: skip
     checkout = flags.peers / contender.checkout if contender.checkout else None
     outcome = run_peer("generation.py", checkout, job, flags.peers_python, folder)
@@ -111,13 +113,8 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
     """The comparison as Markdown: each of ours in a column of ratios."""
     speeds = {name: [outcome.value for outcome in several] for name, several in outcomes.items() if several[-1].value}
     shown = [name for name in OURS if name in speeds]
-    heads = [
-        "generator",
-        "tokens/s",
-        "least - most",
-        "peak memory, MB",
-        *(f"{CONTENDERS[name].title} is" for name in shown),
-    ]
+    heads = ["generator", "tokens/s", "least - most", "peak memory, MB"]
+    heads += [f"{CONTENDERS[name].title} is" for name in shown]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, several in outcomes.items():
         cells = [CONTENDERS[name].title]
@@ -134,25 +131,13 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
     return "\n".join(lines)
 
 
-def first_text(model: Path, folder: Path, rounds: int) -> str:
+def first_text(model: Path, folder: Path, rounds: int, device: str) -> str:
     """Seconds from the command to the first character that the model wrote, and to the end of --help."""
-    base = [
-        sys.executable,
-        ROOT / "generate.py",
-        "--model_path",
-        model,
-        "--prefix",
-        PREFIX,
-        "--length",
-        20,
-        "--nsamples",
-        1,
-    ]
-    commands = {
-        "first text": ["--stream"],
-        "first text, int8": ["--stream", "--quantize", "int8"],
-        "--help": ["--help"],
-    }
+    base = [sys.executable, ROOT / "generate.py", "--model_path", model, "--device", device]
+    base += ["--prefix", PREFIX, "--length", 20, "--nsamples", 1]
+    commands = {"first text": ["--stream"], "--help": ["--help"]}
+    if device == "cpu":
+        commands["first text, int8"] = ["--stream", "--quantize", "int8"]
     begun = re.compile(b"=\n" + PREFIX.encode() + b".", re.DOTALL)
     figures = defaultdict(list)
     for _ in range(rounds):
@@ -170,12 +155,13 @@ def first_text(model: Path, folder: Path, rounds: int) -> str:
 def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_peers(parser)
-    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, with commas between")
+    parser.add_argument("--only", help=f"only these, with commas between: {' '.join(CONTENDERS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--length", type=int, default=350, help="new tokens of each text")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     flags = parser.parse_args()
-    flags.only = chosen(parser, flags.only, CONTENDERS)
+    of_device = [name for name, contender in CONTENDERS.items() if flags.device in contender.devices]
+    flags.only = chosen(parser, flags.only, CONTENDERS) if flags.only else of_device
     return flags
 
 
@@ -210,7 +196,7 @@ def main() -> None:
                 flush=True,
             )
         beyond(flags, model, device, place)
-        print(first_text(model, place, flags.rounds))
+        print(first_text(model, place, flags.rounds, device))
 
 
 def beyond(flags: argparse.Namespace, model: Path, device: str, place: Path) -> None:
@@ -222,9 +208,10 @@ def beyond(flags: argparse.Namespace, model: Path, device: str, place: Path) -> 
                 run_ours(CONTENDERS[name], model, 1, length, device, place / f"beyond-{name}-{round_}-{length}").value
                 for length in (flags.length, BEYOND)
             )
-            ratios.append(past / within)
+            ratios.append(past / within if past and within else float("nan"))
+        ratio = statistics.median(ratios)
         print(
-            f"{CONTENDERS[name].title}: {BEYOND} tokens in a window of {SHAPE['n_ctx']}, speed {statistics.median(ratios):.2f} of {flags.length}'s"
+            f"{CONTENDERS[name].title}: {BEYOND} tokens in a window of {SHAPE['n_ctx']}, speed {ratio:.2f} of {flags.length}'s"
         )
 
 

@@ -24,6 +24,7 @@ def python(*arguments: object, cwd: Path, **environment: str) -> subprocess.Comp
 # ----- from a novel to text ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_novel_goes_in_and_text_comes_out_with_chinese_paths_and_blanks(tmp_path: Path, book: list[str]) -> None:
     home = tmp_path / "我的 小说"
     home.mkdir()

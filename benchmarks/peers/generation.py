@@ -8,6 +8,7 @@ A job is a JSON object, written by launch.py:
     batch_size      texts at a time
     length          new tokens of each text
     top_k           of the sampling, temperature 1
+    device          cpu | cuda; cuda is for transformers
     checkout        of the ancestor
     result          file to write: {"tokens_per_second": x}
 
@@ -31,11 +32,13 @@ def transformers_generate(job: dict, ids: list[int]) -> Callable[[int], object]:
     from transformers import GPT2LMHeadModel
 
     dtype = torch.bfloat16 if job["type"] == "bf16" else torch.float32
-    model = GPT2LMHeadModel.from_pretrained(job["model"], dtype=dtype).eval()
-    prefix = torch.tensor([ids] * job["batch_size"])
+    model = GPT2LMHeadModel.from_pretrained(job["model"], dtype=dtype).eval().to(job["device"])
+    prefix = torch.tensor([ids] * job["batch_size"], device=job["device"])
+    mask = torch.ones_like(prefix)
+    # .cpu() waits for the last token
     return lambda n: model.generate(
-        prefix, max_new_tokens=n, min_new_tokens=n, do_sample=True, top_k=job["top_k"], attention_mask=prefix * 0 + 1
-    )
+        prefix, max_new_tokens=n, min_new_tokens=n, do_sample=True, top_k=job["top_k"], attention_mask=mask
+    ).cpu()
 
 
 def ctranslate2_generate(job: dict, ids: list[int]) -> Callable[[int], object]:

@@ -109,6 +109,7 @@ def test_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(plain, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_step_is_the_step_and_is_compiled_once(precision: str) -> None:
     device = choose_device("cpu", precision)
@@ -137,6 +138,7 @@ def test_a_compiled_step_is_the_step_and_is_compiled_once(precision: str) -> Non
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == built > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_two_hundred_steps_in_bf16_end_where_fp32_ends(name: str) -> None:
     ids = book_ids(8, 32, 300)
@@ -174,6 +176,7 @@ def test_a_short_run_is_not_compiled() -> None:
     assert choose_compile("auto", device, 1e9) == (False, None) == choose_compile("off", device, 1e30)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_training_says_so_once_and_goes_on(workdir: Path) -> None:
     flags = "--device cpu --model_config tiny.json --tokenizer_path vocab.txt --max_steps 2 --compile on --num_pieces 2"
     environment = {

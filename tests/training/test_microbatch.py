@@ -112,6 +112,7 @@ def test_a_system_that_tells_nothing_gets_the_usual_size(tmp_path: Path) -> None
     assert size == USUAL and "3" in note
 
 
+@pytest.mark.slow
 @LINUX
 def test_what_two_windows_tell_of_eight_is_enough_and_not_much_too_much() -> None:
     """In a process of its own: pytest's has memory that is taken and freed by others."""
