@@ -76,6 +76,34 @@ def test_defaults_in_the_tables_are_the_parsers() -> None:
                 assert str(value) == str(Path(shown) if isinstance(value, Path) else shown), name
 
 
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+
+
+def test_lines_of_documents_have_at_most_120_characters() -> None:
+    """Prose, that is: a table's row and a command cannot be broken."""
+    long = []
+    for path in documents():
+        within_code = False
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            within_code ^= line.lstrip().startswith("```")
+            if len(line) > 120 and not within_code and not line.lstrip().startswith("|"):
+                long.append(f"{path.name}:{number}: {len(line)}")
+    assert not long, "\n".join(long)
+
+
+def test_shipped_documents_name_files_that_exist() -> None:
+    missing = [
+        f"{path.name}: {name}"
+        for path in documents()
+        for name in re.findall(
+            r"(?:gpt2zh|tokenizations|tests|benchmarks)/[\w./]*\.(?:py|cpp|md|txt)\b", path.read_text(encoding="utf-8")
+        )
+        if not (ROOT / name).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
 def test_shipped_documents_name_tests_that_exist() -> None:
     names = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
     table = (ROOT / "docs" / "ancestor.md").read_text(encoding="utf-8")
