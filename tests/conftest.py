@@ -278,29 +278,37 @@ def start_zygote() -> subprocess.Popen:
 
 
 @pytest.fixture(scope="session")
-def zygotes() -> Iterator[list[subprocess.Popen]]:
-    """Two, for two runs at once."""
-    both = [start_zygote() for _ in range(2)]
-    yield both
-    for zygote in both:
-        zygote.kill()
-        zygote.wait()
+def zygote() -> Iterator[subprocess.Popen]:
+    yield from one_zygote()
+
+
+@pytest.fixture(scope="session")
+def second_zygote() -> Iterator[subprocess.Popen]:
+    """For two runs at once."""
+    yield from one_zygote()
+
+
+def one_zygote() -> Iterator[subprocess.Popen]:
+    process = start_zygote()
+    yield process
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")
 def alone(
-    tmp_path_factory: pytest.TempPathFactory, zygotes: list[subprocess.Popen], book: list[str], book_vocabulary: str
+    tmp_path_factory: pytest.TempPathFactory, zygote: subprocess.Popen, book: list[str], book_vocabulary: str
 ) -> Place:
     """The run that nobody hurts."""
-    place = Place(tmp_path_factory.mktemp("runs") / "alone", zygotes[0], book, book_vocabulary)
+    place = Place(tmp_path_factory.mktemp("runs") / "alone", zygote, book, book_vocabulary)
     assert place.run().code == 0
     return place
 
 
 @pytest.fixture
-def hurt(tmp_path: Path, zygotes: list[subprocess.Popen], book: list[str], book_vocabulary: str) -> Iterator[Place]:
+def hurt(tmp_path: Path, zygote: subprocess.Popen, book: list[str], book_vocabulary: str) -> Iterator[Place]:
     """A folder for the same run, to be hurt."""
-    place = Place(tmp_path / "hurt", zygotes[0], book, book_vocabulary)
+    place = Place(tmp_path / "hurt", zygote, book, book_vocabulary)
     yield place
     if place.last is not None and place.last.code is None:  # the test failed
         place.last.kill(signal.SIGKILL)
