@@ -8,7 +8,6 @@ import math
 import signal
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +22,6 @@ from gpt2zh.shards.ensure import ensure_shards
 from gpt2zh.shards.prefetch import Prefetch
 from gpt2zh.system.files import require_writable
 from gpt2zh.system.folders import clear_leftovers
-from gpt2zh.system.lock import only_owner
 from gpt2zh.system.signals import StopSignals
 from gpt2zh.training.processes import SingleProcess, start_processes
 from gpt2zh.training.recipe import WARMUP_SHARE, Budget, Recipe, Wishes, choose_recipe
@@ -40,8 +38,7 @@ MOST_SKIPPED = 10  # steps in a row whose gradients are not finite
 def main() -> None:
     with start_processes() as processes:  # one, or those that torchrun started
         flags = train_flags()
-        # The first process alone writes, so it alone has to be the only one.
-        with nullcontext() if processes.rank else only_owner(flags.output_dir):
+        with processes.only_owner(flags.output_dir):
             train(flags, processes)
 
 
@@ -77,10 +74,14 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
             "--batch_size auto 只用于一个进程；用 torchrun 时请给出数目（所有进程合计）。",
             "--batch_size auto is for one process; under torchrun give the number, over all processes.",
         )
+    if flags.shard_model and processes.place is None:
+        raise UserError(
+            "--shard_model 把模型分给多个进程，要用 torchrun 启动，如：torchrun --nproc_per_node 2 train.py --shard_model …（见 docs/many_gpus.md）。",
+            "--shard_model parts the model among processes, which torchrun starts, as in: torchrun --nproc_per_node 2 train.py --shard_model … (see docs/many_gpus.md).",
+        )
     device = devices.choose_device(flags.device, "fp16" if flags.fp16 else flags.precision, processes.place)
     for note in device.notes:
         print(note)
-    processes.connect(device, flags.shard_model, flags.peer_timeout, flags.output_dir)
     writer_dir = flags.writer_dir or Path("runs") / flags.output_dir.resolve().name
     for folder in (flags.output_dir, flags.tokenized_data_path, writer_dir):
         processes.on_first(require_writable, folder)
@@ -158,6 +159,7 @@ def train(flags: argparse.Namespace, processes: SingleProcess) -> None:
     shape = str(shape_of(model.config.to_dict()))
     made = {"model": shape, "shards": str(asdict(data.manifest.settings))}
     processes.require_same({**made, "dtype": f"{device.main.type} {device.dtype}", **same_everywhere(flags)})
+    processes.connect(device, flags.shard_model, flags.peer_timeout)
 
     # ----- 6. recipe, optimisers, compilation -----------------------------------------------------------------------
     wishes = Wishes(

@@ -8,11 +8,13 @@ In: what torchrun sets in the environment. Out: calls for train.py's loop. Refus
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from gpt2zh.errors import UserError
+from gpt2zh.system.lock import only_owner
 
 if TYPE_CHECKING:
     import torch
@@ -22,17 +24,26 @@ if TYPE_CHECKING:
     from gpt2zh.device import Device
 
 Answer = TypeVar("Answer")
-OptimizerState = dict[
-    str, dict[str, object]
-]  # by name of parameter, then of value: tensors, numbers, dictionaries of these
+# By name of parameter, then of value: tensors, numbers, dictionaries of these.
+OptimizerState = dict[str, dict[str, object]]
 
 
 class SingleProcess:
     """A run of one process. What follows is what train.py asks of its processes, and here there is little to do.
 
-    Args:
+    The order, for the others' sake:
+
+        with start_processes() as processes:          `on_first` from here on
+            with processes.only_owner(output_dir):
+                …                                     all that takes one process longer than another: model, shards
+                processes.require_same(values)        the processes wait for each other, for any time
+                processes.connect(…)                  and are connected: all other calls from here on, by all at once
+
+    From then on a process that keeps the others waiting for `patience` seconds is lost to them, but within `on_first`.
+
+    Attributes:
         rank: the number of this process, of `count`; the first, 0, alone writes anything.
-        place: its number among the processes of its machine, and how many those are.
+        place: its number among the processes of its machine, and how many those are; None without torchrun.
         launcher: what a command line begins with, for people.
     """
 
@@ -51,22 +62,20 @@ class SingleProcess:
     def __str__(self) -> str:
         return ""
 
-    def connect(self, device: "Device", shard: bool, patience: int, output_dir: Path) -> None:
-        """Meet the other processes.
+    def only_owner(self, folder: Path) -> AbstractContextManager[None]:
+        """Hold `folder`, in which the run is saved, for the length of a block; the first process does. Raises as `lock.only_owner`."""
+        return only_owner(folder)
+
+    def connect(self, device: "Device", shard: bool, patience: int) -> None:
+        """Connect the processes, right after a `require_same`.
 
         Args:
-            shard: part the model among the processes, where each would have a copy otherwise.
-            patience: seconds to wait for a sign of life, from then on.
-            output_dir: where the run is saved, for the message of a run that loses a process.
+            shard: part the model among the processes, where each would have a copy otherwise; needs torchrun (a `place`).
+            patience: seconds for which a process may keep the others waiting, from then on.
         """
-        if shard:
-            raise UserError(
-                "--shard_model 把模型分给多个进程，要用 torchrun 启动，如：torchrun --nproc_per_node 2 train.py --shard_model …（见 docs/many_gpus.md）。",
-                "--shard_model parts the model among processes, which torchrun starts, as in: torchrun --nproc_per_node 2 train.py --shard_model … (see docs/many_gpus.md).",
-            )
 
     def require_same(self, values: dict[str, str]) -> None:
-        """Raise UserError where this process has other values than the first. The names are the same in all."""
+        """Wait for all processes, for any time. Raise UserErrors where they have other values; the names are the same in all."""
 
     def seed_apart(self, seed: int) -> None:
         """Give each process its own dropout; called when the model, equal in all, is made."""
@@ -87,7 +96,7 @@ class SingleProcess:
         return lambda: [float(number) for number in numbers]
 
     def on_first(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        """Let the first process do `work`; the others wait. All are given what it returns."""
+        """Let the first process do `work`; the others wait, for any time. All are given what it returns."""
         return work(*arguments)
 
     def gather(self, value: Answer) -> list[Answer]:
@@ -133,6 +142,7 @@ def start_processes() -> SingleProcess:
     """The processes of this run; to be entered with `with` before anything is done."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return SingleProcess()
+    import gpt2zh.device  # noqa: F401 - its settings are read when torch is loaded, which the next line does
     from gpt2zh.training.distributed import Distributed
 
     return Distributed()

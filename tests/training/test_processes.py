@@ -106,7 +106,8 @@ from gpt2zh.shards.format import TokenStream
 
 with start_processes() as processes:
     device = choose_device("cpu", "fp32", processes.place)
-    processes.connect(device, False, 60, Path("none"))
+    processes.require_same({})
+    processes.connect(device, False, 60)
     seed_everything(processes.rank)  # as on machines whose random numbers differ
     config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
     model = new_model(config, 50, ControlIds(4, 2, 0))
@@ -177,7 +178,8 @@ from gpt2zh.training.processes import start_processes
 
 with start_processes() as processes:
     device = choose_device("cpu", "fp32", processes.place)
-    processes.connect(device, True, 60, Path("none"))
+    processes.require_same({})
+    processes.connect(device, True, 60)
     config = GPT2Config(**json.loads(Path("plain.json").read_text(encoding="utf-8")))
     model = new_model(config, 50, ControlIds(4, 2, 0))
     module = LanguageModelLoss(model)
@@ -228,13 +230,17 @@ def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, lau
 
 
 BUG = """
-from pathlib import Path
 from gpt2zh.device import choose_device
+from gpt2zh.errors import run_script
 from gpt2zh.training.processes import start_processes
 
-with start_processes() as processes:
-    processes.connect(choose_device("cpu", "fp32", processes.place), False, 60, Path("none"))
-    processes.all_reduce_sum(1 / (1 - processes.rank))  # a bug in process 1; process 0 waits for it
+def main():
+    with start_processes() as processes:
+        processes.require_same({})
+        processes.connect(choose_device("cpu", "fp32", processes.place), False, 60)
+        processes.all_reduce_sum(1 / (1 - processes.rank))  # a bug in process 1; process 0 waits for it
+
+run_script(main)
 """
 
 
@@ -348,9 +354,9 @@ def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(mach
     for pid in (runs[0].process.pid, *runs[0].children()):
         os.kill(pid, signal.SIGKILL)
     assert runs[1].wait() == 1
-    assert "model/checkpoints, of the first machine" in said(runs[1].text, lost=True) and exit_codes(runs[1].text) == [
-        3
-    ]
+    assert "model/checkpoints (of several machines, on the first)" in said(runs[1].text, lost=True) and exit_codes(
+        runs[1].text
+    ) == [3]
     assert sorted(folders[1].rglob("*")) == sorted([*before, runs[1].printed])
     assert metrics_of(folders[0] / "model")
 
