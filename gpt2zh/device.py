@@ -39,7 +39,7 @@ class Device:
     dtype: torch.dtype
     notes: list[str]
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Mixed precision for a forward pass: nothing where the dtype is fp32."""
         if self.dtype is torch.float32:
             return contextlib.nullcontext()

@@ -52,7 +52,7 @@ def evaluate(
     """Sum the loss over `batches`, without dropout. Leaves the module in the mode it was in.
 
     Args:
-        loss: (inputs, targets), each (B, T), to sum of nats and number of targets (gpt2zh.loss.LanguageModelLoss).
+        loss: (inputs, targets), each (B, T), to sum of nats and number of targets (gpt2zh.model.loss.LanguageModelLoss).
         n_characters: characters of the text that the batches hold.
         total: the sums of numbers over the processes that share the text out; one process alone has them.
     """
@@ -64,5 +64,5 @@ def evaluate(
         nats += batch_nats.double().sum().item()
         n_tokens += int(batch_tokens.sum())
     loss.train(was_training)
-    nats, n_tokens = total(nats, n_tokens)
-    return Score(nats, int(n_tokens), n_characters)
+    all_nats, all_tokens = total(nats, n_tokens)
+    return Score(all_nats, int(all_tokens), n_characters)

@@ -12,6 +12,15 @@ N_BLOCKS = 4  # 1: all T x T scores, 4: 5/8 of them; more blocks make the produc
 SMALLEST_BLOCK = 64
 
 
+class Kept(torch.autograd.function.FunctionCtx):
+    """What the backward pass needs of the forward pass."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    blocks: list[tuple[int, int]]
+    scale: float
+    dropout: float
+
+
 class BlockAttention(torch.autograd.Function):
     """softmax(q k' scale + causal mask) v, where a block of queries meets no key that is later than all of them.
 
@@ -20,9 +29,7 @@ class BlockAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, qkv: torch.Tensor, scale: float, dropout: float
-    ) -> torch.Tensor:
+    def forward(ctx: Kept, qkv: torch.Tensor, scale: float, dropout: float) -> torch.Tensor:
         q, k, v = qkv.unbind(0)
         blocks = query_blocks(q.shape[1])
         outputs, saved = [], []
@@ -42,12 +49,13 @@ class BlockAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Kept, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         qkv, out, *saved = ctx.saved_tensors
         q, k, v = qkv.unbind(0)
         n_ctx, dtype = q.shape[1], q.dtype
         delta = (grad.float() * out.float()).sum(-1, keepdim=True)  # (G, T, 1)
-        grad_q, grad_k, grad_v = [], 0.0, 0.0
+        grad_q = []
+        grad_k = grad_v = torch.zeros((), device=q.device)
         for start, end in ctx.blocks:
             p = saved.pop(0)
             kept = saved.pop(0) / (1 - ctx.dropout) if ctx.dropout else 1.0

@@ -6,11 +6,13 @@ The same function as transformers' own (tests compare hidden states and gradient
 caches, masks, outputs by layer. So it is short enough to be read, and one block can be compiled for all layers.
 """
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import GPT2LMHeadModel
-from transformers.models.gpt2.modeling_gpt2 import GPT2Block
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 
 from gpt2zh.model.attention import causal_attention
 
@@ -28,7 +30,7 @@ class Forward(nn.Module):
         super().__init__()
         trunk = model.transformer
         self.wte, self.wpe, self.drop, self.ln_f = trunk.wte, trunk.wpe, trunk.drop, trunk.ln_f
-        self.blocks = nn.ModuleList(Block(layer, checkpointing) for layer in trunk.h)
+        self.blocks = nn.ModuleList(Block(cast(GPT2Block, layer), checkpointing) for layer in trunk.h)
 
     def forward(self, inputs: torch.Tensor, compiled: bool = False) -> torch.Tensor:
         """Hidden states, (B, T, C), of ids, (B, T). `compiled`: run the blocks as compiled by torch.compile."""
@@ -64,7 +66,7 @@ def block(x: torch.Tensor, layer: GPT2Block) -> torch.Tensor:
 compiled_block = torch.compile(block, dynamic=False, fullgraph=True)
 
 
-def self_attention(x: torch.Tensor, attention: nn.Module) -> torch.Tensor:
+def self_attention(x: torch.Tensor, attention: GPT2Attention) -> torch.Tensor:
     """Attention of a stock layer. x: (B, T, C)."""
     n_batch, n_ctx, n_embd = x.shape
     n_head = attention.num_heads

@@ -15,6 +15,14 @@ ALIGNED = 64  # the vocabulary is filled up to a multiple inside the product, wh
 CHUNK = 1024  # positions whose logits exist at one time
 
 
+class Gradients(torch.autograd.function.FunctionCtx):
+    """What the backward pass multiplies."""
+
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[torch.Tensor, ...]
+    dtypes: tuple[torch.dtype, torch.dtype]
+
+
 class LinearCrossEntropy(torch.autograd.Function):
     """Sum of -log softmax(hidden @ weight.T)[target], chunk by chunk; the gradients are made in the forward pass.
 
@@ -24,19 +32,15 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        targets: torch.Tensor,
-        compiled: bool,
+        ctx: Gradients, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         n_vocab = len(weight)
         hidden_, weight_ = hidden.to(dtype), F.pad(weight.to(dtype), (0, 0, 0, -n_vocab % ALIGNED))
-        needs_grad = any(ctx.needs_input_grad)
-        grad_hidden = torch.empty_like(hidden_) if needs_grad else None
-        grad_weight = torch.zeros_like(weight_, dtype=torch.float32) if needs_grad else None
+        grads = None
+        if any(ctx.needs_input_grad):
+            grads = torch.empty_like(hidden_), torch.zeros_like(weight_, dtype=torch.float32)
         nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
         run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
         with torch.autocast(device, enabled=False):
@@ -44,20 +48,18 @@ class LinearCrossEntropy(torch.autograd.Function):
                 part = slice(rows, rows + CHUNK)
                 logits = hidden_[part] @ weight_.t()  # (n, V and what fills it up)
                 logits[:, n_vocab:] = -torch.inf
-                chunk_nats, grad = run(logits, targets[part], needs_grad)
+                chunk_nats, grad = run(logits, targets[part], grads is not None)
                 nats += chunk_nats
-                if needs_grad:
-                    grad_hidden[part] = grad @ weight_
-                    grad_weight += grad.t() @ hidden_[part]
-        if needs_grad:
-            ctx.save_for_backward(grad_hidden, grad_weight[:n_vocab])
+                if grads is not None:
+                    grads[0][part] = grad @ weight_
+                    grads[1].add_(grad.t() @ hidden_[part])
+        if grads is not None:
+            ctx.save_for_backward(grads[0], grads[1][:n_vocab])
         ctx.dtypes = hidden.dtype, weight.dtype
         return nats
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Gradients, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None, None
 

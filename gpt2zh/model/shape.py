@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt2zh.errors import UserErrors
 from gpt2zh.system.files import read_json_object
@@ -62,18 +63,18 @@ class Shape:
         return json.dumps({name: getattr(self, name) for name in SIZES})
 
 
-def shape_of(values: Mapping[str, object]) -> Shape:
+def shape_of(values: Mapping[str, Any]) -> Shape:
     """The shape among a configuration's values."""
     return Shape(**{name: values[name] for name in Shape.__dataclass_fields__ if name in values})
 
 
-def read_values(path: Path) -> dict[str, object]:
+def read_values(path: Path) -> dict[str, Any]:
     """Read and check a model configuration; n_ctx and n_positions are one thing under two names.
 
     Raises:
         UserErrors: not a GPT-2, or a number that cannot be; all problems at once.
     """
-    values = read_json_object(path)
+    values: dict[str, Any] = read_json_object(path)
     values.setdefault("n_positions", values.get("n_ctx"))
     values.setdefault("n_ctx", values["n_positions"])
     problems = []

@@ -1,16 +1,18 @@
 """Model folders and configurations -> GPT2LMHeadModel, stock and plain.
 
 In: a config JSON and a vocabulary's size, or a folder with config.json and weights. Out: the model.
-Refuses: a shape that is none (heads that do not divide the width, say), another architecture, a vocabulary that is not
+Refuses: a shape that cannot be (heads that do not divide the width, say), another architecture, a vocabulary that is not
 the weights', weights that are missing or unreadable.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.utils import logging
 
 from gpt2zh.errors import UserError
@@ -47,7 +49,9 @@ def read_config(path: Path) -> GPT2Config:
 def unusable(place: str, error: Exception) -> UserError:
     """The message for a configuration that transformers refuses."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UserError(f"{place} 不是可用的 GPT-2 配置：{reason}", f"{place} is no usable GPT-2 configuration: {reason}")
+    return UserError(
+        f"{place} 不是可用的 GPT-2 配置：{reason}", f"{place} is not a usable GPT-2 configuration: {reason}"
+    )
 
 
 def new_model(config: GPT2Config, vocab_size: int, ids: ControlIds) -> GPT2LMHeadModel:
@@ -82,7 +86,7 @@ def record_ids(model: GPT2LMHeadModel, ids: ControlIds) -> None:
 
 def with_fused_gelu(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
     """Compute gelu_new by torch's fused tanh form: the same function without its six temporaries. The config keeps its name."""
-    for block in model.transformer.h:
+    for block in (cast(GPT2Block, block) for block in model.transformer.h):
         if model.config.activation_function == "gelu_new":
             block.mlp.act = nn.GELU(approximate="tanh")
     return model
