@@ -1,11 +1,5 @@
-"""Vocabulary files and tokenizers: ids as the ancestor's, control tokens that no novel can type, decode(encode(x))."""
+"""Laws of all tokenizers: control tokens that no novel can type, framed documents, decode(encode(x)), prefixes, model folders."""
 
-import json
-import random
-import shutil
-import subprocess
-import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +8,9 @@ from conftest import ROOT
 
 from gpt2zh.errors import UserError
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, tokenizer_for_model
-from tokenizations.pipelines import DIGITS, build_characters, build_verbatim, build_words
+from tokenizations.pipelines import build_characters, build_verbatim, build_words
 from tokenizations.tokenizer import Tokenizer
-from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, fill, read_vocabulary
+from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, read_vocabulary
 
 SMALL = ROOT / "cache" / "vocab_small.txt"
 
@@ -51,136 +45,12 @@ def write(path: Path, *entries: str) -> Path:
     return path
 
 
-# ----- the vocabulary that is shipped --------------------------------------------------------------------------------
-
-
-def test_shipped_vocabulary_is_what_its_script_makes(tmp_path: Path) -> None:
-    for name in ("cache", "data", "gpt2zh", "tokenizations"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("tokenized*", "__pycache__"))
-    (tmp_path / "cache" / "vocab_small.txt").unlink()
-    subprocess.run([sys.executable, "cache/make_vocab_small.py"], cwd=tmp_path, check=True)
-    assert (tmp_path / "cache" / "vocab_small.txt").read_bytes() == SMALL.read_bytes()
-
-
-def test_shipped_vocabulary_has_13317_entries_and_what_novels_need(small: Tokenizer) -> None:
-    assert len(small) == len(SMALL.read_text(encoding="utf-8").splitlines()) == 13317
-    gb2312 = [
-        bytes([lead, trail]).decode("gb2312", "ignore") for lead in range(0xB0, 0xF8) for trail in range(0xA1, 0xFF)
-    ]
-    needed = (
-        "…—–―“”‘’「」『』《》·0123456789!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~！？，。；：（）"
-        + "".join(gb2312)
-        + "們說國東風龍"
-    )
-    assert small.unknown_in_prefix(needed) == []
-
-
-# ----- characters ----------------------------------------------------------------------------------------------------
-
-
-def ancestor_tokens(text: str, vocabulary: set[str]) -> list[str]:
-    """The ancestor's algorithm from its description: clean, split, lower, longest pieces first. Accents are kept."""
-    cleaned = ""
-    for character in text:
-        category = unicodedata.category(character)
-        if character in "\t\r\n" or category == "Zs":
-            cleaned += " "
-        elif category[0] == "C" or character == "\ufffd":
-            continue
-        elif character.isdigit() or is_han(ord(character)):
-            cleaned += f" {character} "
-        elif category[0] == "P" or (ord(character) < 128 and not character.isalnum()):
-            cleaned += f" {character} "
-        else:
-            cleaned += character.lower()
-    tokens = []
-    for word in cleaned.split():
-        pieces, start = [], 0
-        while start < len(word):
-            end = next(
-                (end for end in range(len(word), start, -1) if ("##" if start else "") + word[start:end] in vocabulary),
-                None,
-            )
-            if end is None or len(word) > 100:
-                pieces = ["[UNK]"]
-                break
-            pieces.append(("##" if start else "") + word[start:end])
-            start = end
-        tokens += pieces
-    return tokens
-
-
-def is_han(code: int) -> bool:
-    blocks = [
-        (0x4E00, 0x9FFF),
-        (0x3400, 0x4DBF),
-        (0x20000, 0x2A6DF),
-        (0x2A700, 0x2B73F),
-        (0x2B740, 0x2B81F),
-        (0x2B820, 0x2CEAF),
-        (0xF900, 0xFAFF),
-        (0x2F800, 0x2FA1F),
-    ]
-    return any(first <= code <= last for first, last in blocks)
-
-
-def test_ids_are_the_ancestors_on_the_book_and_on_hard_text(small: Tokenizer, book: list[str]) -> None:
-    vocabulary = set(small.tokens)
-    hard = [
-        "Hello, World's  playing-games 3.14％ ＡＢＣ！ iPhone2019①②ⅧⅡ ½",
-        "かな カナ ガラス Ωμέγα café",
-        "a" * 101,
-        "[CLS][SEP] [unused1]",
-        "\u200b零\ufeff宽\u2028行 \x00控制\ufffd",
-        "𠮷野家㐀豈",
-    ]
-    for text in [line for document in book for line in document.split("\n")] + hard:
-        assert [small.tokens[id_] for id_ in small.encode(text)] == ancestor_tokens(text, vocabulary), text
-
-
-def test_ids_are_the_ancestors_on_random_unicode(small: Tokenizer) -> None:
-    rng = random.Random(0)
-    vocabulary = set(small.tokens)
-    pool = [chr(code) for code in range(0x20, 0x30000) if unicodedata.category(chr(code)) not in ("Cs", "Cn", "Co")]
-    # Characters whose lower case or category the two Unicode tables (Python's, the library's) may see differently are few;
-    # those below are stable in both.
-    stable = [c for c in pool if len(c.lower()) == 1 and c not in "\n\r\u2028\u2029"]
-    for _ in range(300):
-        text = "".join(
-            rng.choice(stable)
-            if rng.random() < 0.3
-            else rng.choice(stable[:0x250])
-            if rng.random() < 0.5
-            else chr(rng.randrange(0x4E00, 0x9FA5))
-            for _ in range(40)
-        )
-        assert [small.tokens[id_] for id_ in small.encode(text)] == ancestor_tokens(text, vocabulary), ascii(text)
-
-
-def test_the_digit_class_is_pythons_isdigit() -> None:
-    from tokenizers import Regex, pre_tokenizers
-
-    split = pre_tokenizers.Split(Regex(f"[{DIGITS}]"), "removed")
-    characters = [
-        chr(code) for code in range(0x30000) if unicodedata.category(chr(code)) in ("Nd", "No", "Nl", "Lo", "Ll")
-    ]
-    isolated = {character for character in characters if not split.pre_tokenize_str(character)}
-    assert {c for c in characters if c.isdigit()} == isolated
-
-
-def test_kana_and_accents_are_kept(small: Tokenizer) -> None:
-    assert small.decode(small.encode("が ガ é")) == "がガé"
-
-
 @pytest.mark.parametrize("text", ["[CLS]", "他说[SEP]就走", "[MASK] [PAD] [UNK] [unused1]"])
 def test_control_tokens_typed_in_a_novel_are_text(small: Tokenizer, words: Tokenizer, text: str) -> None:
     for tokenizer in (small, words):
         assert not {tokenizer.control_ids[token] for token in ("[CLS]", "[SEP]", "[MASK]", "[PAD]")} & set(
             tokenizer.encode(text).tolist()
         )
-
-
-# ----- laws of all kinds ---------------------------------------------------------------------------------------------
 
 
 def test_documents_are_framed_and_newlines_are_sep(small: Tokenizer) -> None:
@@ -256,7 +126,13 @@ def test_the_fingerprint_knows_merges_and_rules_as_well_as_tokens(tmp_path: Path
     assert len(prints) == 6
 
 
-# ----- prefixes ------------------------------------------------------------------------------------------------------
+def test_never_sampled_are_unk_pad_mask_and_free_slots(small: Tokenizer) -> None:
+    assert {small.tokens[id_] for id_ in small.never_sampled} == {"[UNK]", "[PAD]", "[MASK]"} | {
+        f"[unused{n}]" for n in range(1, 100)
+    }
+
+
+# ----- prefixes ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -287,7 +163,7 @@ def test_a_continuation_piece_in_front_shows_no_marks(small: Tokenizer) -> None:
     assert small.decode(pieces) == "ing地"
 
 
-# ----- model folders -------------------------------------------------------------------------------------------------
+# ----- model folders -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["small", "words"])
@@ -322,61 +198,3 @@ def test_a_vocabulary_that_is_not_the_models_is_refused_with_the_line(small: Tok
     entries[7000], entries[7001] = entries[7001], entries[7000]
     with pytest.raises(UserError, match="第 7001 行"):
         tokenizer_for_model(tmp_path, write(tmp_path / "swapped.txt", *entries), False)
-
-
-# ----- vocabulary files that are wrong -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ([*CONTROL_TOKENS, "我", "", "们"], "第 7 行是空行"),
-        ([*CONTROL_TOKENS, "我", "们", "我"], "第 8 行「我」与第 6 行重复"),
-        ([*CONTROL_TOKENS[:-1], "我"], r"5 行）没有控制符 \[MASK\]"),
-    ],
-)
-def test_faults_of_a_vocabulary_name_the_line(tmp_path: Path, entries: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        read_vocabulary(write(tmp_path / "v.txt", *entries))
-
-
-def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        read_vocabulary(write(tmp_path / "v.txt", "我", "我", "", "们"))
-    assert str(error.value).count("\n- ") + 1 == 2 + len(CONTROL_TOKENS)
-
-
-def test_lines_end_at_newline_alone(tmp_path: Path) -> None:
-    path = write(tmp_path / "v.txt", *CONTROL_TOKENS, "\u2028", "\x85", "我")
-    assert load_tokenizer(path).encode("我").tolist() == [7]
-    path.write_bytes(("\ufeff" + "\r\n".join([*CONTROL_TOKENS, "我"])).encode())
-    assert load_tokenizer(path).encode("我").tolist() == [5]
-
-
-def test_words_and_characters_are_not_taken_for_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--segment"):
-        load_tokenizer(SMALL, segment=True)
-    with pytest.raises(UserError, match="「我们」.*--segment"):
-        load_tokenizer(write(tmp_path / "v.txt", *CONTROL_TOKENS, "我们"))
-
-
-def test_fill_gives_exactly_the_size_and_moves_no_id() -> None:
-    entries = [*CONTROL_TOKENS, "[unused1]", "我", "们"]
-    assert fill(entries, 7) == entries[:7]
-    assert fill(entries, 10) == [*entries, "[unused2]", "[unused3]"]
-    with pytest.raises(UserError, match="--vocab_size 5"):
-        fill(entries, 5)
-
-
-def test_never_sampled_are_unk_pad_mask_and_free_slots(small: Tokenizer) -> None:
-    assert {small.tokens[id_] for id_ in small.never_sampled} == {"[UNK]", "[PAD]", "[MASK]"} | {
-        f"[unused{n}]" for n in range(1, 100)
-    }
-
-
-def test_tokenizer_json_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text(
-        json.dumps({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}), encoding="utf-8"
-    )
-    with pytest.raises(UserError, match="tokenizer.json"):
-        load_model_tokenizer(tmp_path)
