@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.errors import run_script
+from gpt2zh.errors import run_script, say
 from gpt2zh.text.corpus import Corpus
 from tokenizations.pipelines import build_characters
 from tokenizations.vocabulary import (
@@ -65,7 +65,8 @@ def english(n: int) -> list[str]:
     return [piece for piece, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n]]
 
 
-def main() -> None:
+def entries() -> list[str]:
+    """The vocabulary, in the order of its ids."""
     gb2312_trails = list(range(0xA1, 0xFF))
     big5_trails = [*range(0x40, 0x7F), *gb2312_trails]
     characters = [chr(code) for code in range(0x21, 0x7F)]
@@ -87,11 +88,13 @@ def main() -> None:
     ]
     known = [*head, *characters, *inside]
     pieces = [piece for piece in english(SIZE) if piece not in set(known)]
+    return fill([*known, *pieces], SIZE)
+
+
+def main() -> None:
     path = ROOT / "cache" / "vocab_small.txt"
-    write_vocabulary(path, fill([*known, *pieces], SIZE))
-    print(
-        f"{path}: {SIZE} 个词条 / entries ({len(characters)} characters, {len(inside)} ##, {SIZE - len(known)} English)"
-    )
+    write_vocabulary(path, entries())
+    say(f"词表已写入 {path}：{SIZE} 行", f"vocabulary written to {path}: {SIZE} lines")
 
 
 if __name__ == "__main__":
