@@ -19,6 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpt2zh.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 Launch = Callable[..., Launched]
 Train = Callable[..., list[dict[str, float]]]
 

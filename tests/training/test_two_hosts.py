@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import TORCHRUN, TRAIN, Launched, furnish, metrics_of, require_same_run
 
+pytestmark = pytest.mark.slow
+
 Launch = Callable[..., Launched]
 ADDRESSES = ("10.99.7.1", "10.99.7.2")  # inside the namespaces alone
 NAMES = tuple(f"gpt2zh-{os.getpid()}-{host}" for host in range(2))
