@@ -143,7 +143,7 @@ def test_a_killed_build_goes_on_with_the_pieces_it_lacks(
 
 
 def sleeper(said: str) -> Callable[[float], None]:
-    print(said, flush=True)
+    print(f"{said}\n", end="", flush=True)  # in one write: two processes say it
     return time.sleep
 
 
