@@ -76,7 +76,7 @@ def main() -> None:
     if not n_validation and val_path.exists():
         say(
             f"注意：{val_path} 是以前的验证集，其中的文字现在可能也在 {flags.output} 里，不要再拿它评估。",
-            f"note: {val_path} is an earlier run's; its text may now be in {flags.output} too, so do not evaluate with it any more.",
+            f"note: {val_path} is the validation set of an earlier run; its text may now be in {flags.output} too, so do not evaluate with it any more.",
         )
 
 

@@ -90,7 +90,7 @@ def main() -> None:
     if flags.vocab_size is not None:
         if len(entries) > flags.vocab_size:
             left_out = len(entries) - flags.vocab_size
-            say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit in.")
+            say(f"注意：最少见的 {left_out} 个字放不下。", f"note: the {left_out} rarest characters do not fit.")
         entries = fill(entries, flags.vocab_size)
     write_vocabulary(target, entries)
     say(f"词表已写入 {target}：{len(entries)} 行", f"vocabulary written to {target}: {len(entries)} lines")
@@ -101,13 +101,13 @@ def check(target: Path, corpus: Corpus, special: Sequence[str]) -> None:
     if target.resolve() in {file.resolve() for file in corpus.files}:
         raise UserError(
             f"--vocab_file {target} 是语料本身，会被写掉。请换一个名字。",
-            f"--vocab_file {target} is the corpus itself and would be written over. Give another name.",
+            f"--vocab_file {target} is the corpus itself and would be overwritten. Give another name.",
         )
     taken = [token for token in special if token not in special_tokens(special)]
     if taken:
         raise UserError(
             f"--special_tokens {' '.join(taken)} 已有别的意思，请换名字。",
-            f"--special_tokens {' '.join(taken)} have a meaning already. Give other names.",
+            f"--special_tokens {' '.join(taken)} already have another meaning. Give other names.",
         )
 
 
@@ -169,7 +169,7 @@ def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -
     if size < needed:
         raise UserError(
             f"--vocab_size {size} 放不下：控制符与空格 {needed - len(characters)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
-            f"--vocab_size {size} is too small for {needed - len(characters)} control tokens and the blank and {len(characters)} single characters. Give at least {needed}.",
+            f"--vocab_size {size} is too small for {needed - len(characters)} control tokens and the space and {len(characters)} single characters. Give at least {needed}.",
         )
     ranked = by_frequency(words)
     longer = [word for word in ranked if len(word) > 1]

@@ -1,4 +1,4 @@
-"""What a user can mend, and the one place that ends a script.
+"""What a user can fix, and the one place that ends a script.
 
 In: a `UserError` raised anywhere, with what is wrong, where, and how to put it right.
 Out: one message on stderr, Chinese first, and an exit code:
@@ -23,7 +23,7 @@ def say(zh: str, en: str) -> None:
 
 
 class UserError(Exception):
-    """A problem that the user can mend: what disagrees, both values and their places, the way out."""
+    """A problem that the user can fix: what disagrees, both values and their places, and the way out."""
 
     exit_code = 2
 

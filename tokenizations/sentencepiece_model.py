@@ -143,7 +143,7 @@ def _bytes(value: int | bytes) -> bytes:
 
 def _integer(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise ValueError("bytes where an integer is meant")
+        raise ValueError("bytes where an integer is expected")
     return value
 
 

@@ -133,7 +133,7 @@ class DuplicateFinder:
         if not LOWEST_THRESHOLD <= threshold <= 1:
             raise UserError(
                 f"相似度阈值应在 {LOWEST_THRESHOLD} 到 1 之间，现在是 {threshold}。",
-                f"the similarity threshold must lie in {LOWEST_THRESHOLD} .. 1; it is {threshold}.",
+                f"the similarity threshold must lie between {LOWEST_THRESHOLD} and 1; it is {threshold}.",
             )
         self.threshold = threshold
         self._hashes = bytearray()  # 8 bytes a document

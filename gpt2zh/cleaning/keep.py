@@ -1,7 +1,7 @@
 """Prepared pieces -> the corpus: those that are long enough and not copies, without the paragraphs of earlier ones.
 
 In: the pieces in order, which of them are copies and which validate. Out: the corpus' files, and the report's counts.
-Refuses: pieces of which nothing is left.
+Refuses: pieces when nothing of them is left.
 """
 
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
             if key in written and path == file:
                 raise UserError(
                     f"{file} 既是输入又要被写。请给 --output（或 --report）另一个名字。",
-                    f"{file} is an input and would be written over. Give --output (or --report) another name.",
+                    f"{file} is an input and would be overwritten. Give --output (or --report) another name.",
                 )
             if key not in written and not is_report(file):
                 found.setdefault(key, Source(str(file), file, file.stat().st_size, path != file))

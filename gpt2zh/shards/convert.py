@@ -247,7 +247,7 @@ def copy(files: TokenFiles, tokenizer: DocumentDecoder, plan: Plan, n_ids: int, 
 
 
 def export_shards(data: Shards, folder: Path, form: str) -> list[str]:
-    """Write the shards as another tool's files, `form` being a key of EXPORTED; what validates goes to a file of its own.
+    """Write the shards as another tool's files, `form` being a key of EXPORTED; the validation documents go to a separate file.
 
     Returns:
         The names of the files of ids.

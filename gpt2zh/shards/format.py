@@ -270,5 +270,5 @@ def check_documents(shards: Shards, min_length: int, val_ratio: float) -> None:
         if stored != wanted:
             raise UserError(
                 f"{shards.folder} 的分片是用 --{name} {stored} 切的，现在要 {wanted}，而语料不在。请给 --{name} {stored}，或给出语料。",
-                f"the shards in {shards.folder} were built with --{name} {stored}, now {wanted} is wanted, and the corpus is not there. Give --{name} {stored}, or the corpus.",
+                f"the shards in {shards.folder} were built with --{name} {stored}, {wanted} is asked for now, and the corpus is not there. Give --{name} {stored}, or the corpus.",
             )

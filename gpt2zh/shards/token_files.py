@@ -98,7 +98,7 @@ def find_token_files(folder: Path) -> TokenFiles:
     if not folder.is_dir():
         raise UserError(
             f"找不到文件夹 {folder}（当前目录：{Path.cwd()}）。",
-            f"no folder {folder} (current folder: {Path.cwd()}).",
+            f"folder not found: {folder} (current folder: {Path.cwd()}).",
         )
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := TRAIN_TEXT.fullmatch(path.name))}
     train, val = folder / TRAIN_BINARY, folder / VAL_BINARY
@@ -176,5 +176,5 @@ def _no_number(path: Path, position: int, block: bytes, index: int) -> UserError
     near = block[max(0, index - EXCERPT) : index + EXCERPT].decode(errors="replace")
     return UserError(
         f"{path} 第 {position + index} 字节不是编号（十进制数、空白分隔）：「{near}」附近。",
-        f"byte {position + index} of {path} is not part of an id (decimal numbers with blanks between them): near {near!r}.",
+        f"byte {position + index} of {path} is not part of an id (decimal numbers separated by whitespace): near {near!r}.",
     )

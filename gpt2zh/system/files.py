@@ -26,7 +26,7 @@ def require_file(path: Path) -> None:
     if not path.exists():
         raise UserError(
             f"找不到文件 {path}。请检查路径（当前目录：{Path.cwd()}）。",
-            f"no file {path}. Check the path (current folder: {Path.cwd()}).",
+            f"file not found: {path}. Check the path (current folder: {Path.cwd()}).",
         )
 
 
@@ -57,7 +57,7 @@ def require_model_folder(path: Path) -> None:
         names = " ".join(str(folder) for folder in finished_models()[:5])
         raise UserError(
             f"找不到模型文件夹 {path}。" + (f"这里训练完的有：{names}。" if names else "请先运行 train.py。"),
-            f"no model folder {path}. " + (f"Finished runs here: {names}." if names else "Run train.py first."),
+            f"model folder not found: {path}. " + (f"Finished runs here: {names}." if names else "Run train.py first."),
         )
     missing = [] if (path / "config.json").exists() else ["config.json"]
     if not any((path / name).exists() for name in WEIGHTS):

@@ -13,7 +13,7 @@ Record = TypeVar("Record")
 def record(kind: type[Record], value: object) -> Record:
     """`value` as a `kind`, whose fields are int, float, str, bool, dataclasses, list[…] or dict[str, …] of these.
 
-    An integer passes where a float is meant, as JSON does not tell them apart; it is not converted.
+    An integer passes where a float is expected, as JSON does not tell them apart; it is not converted.
 
     Raises:
         ValueError: a key is missing, or a value has another type.

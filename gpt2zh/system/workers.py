@@ -66,7 +66,7 @@ def ordered_map(
             except BrokenProcessPool:
                 raise UserError(
                     f"{n_workers} 个工作进程里有一个意外结束了，多半是内存不足。请关掉别的程序，或把特别长的文章拆开，再运行一次。",
-                    f"one of {n_workers} worker processes died, most likely for lack of memory. Close other programs, or split very long documents, and run again.",
+                    f"one of {n_workers} worker processes died, most likely because memory ran out. Close other programs, or split very long documents, and run again.",
                 ) from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
