@@ -3,8 +3,8 @@
 In: documents or paragraphs, streamed in order. Out: for each later copy, the earlier one that is kept; the paragraphs that were not there before.
 Refuses: a threshold outside 0.5 .. 1; a Python without rensa.
 
-Two documents are alike as their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation and case do not
-count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their 4-grams with his next
+How alike two documents are is how alike their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation
+and case do not count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their 4-grams with his next
 200,000, those of Shakespeare half, and a changed character spoils only four: a copy with 2 % of its characters changed is
 0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is not a duplicate.
 

@@ -118,7 +118,7 @@ def invisible(text: str) -> Edit:
 
 
 def private_use(text: str) -> Edit:
-    """A private-use character is one that the text's font had and Unicode has not: □, as for other lost characters.
+    """A private-use character is one that the text's font had and Unicode lacks: □, as for other lost characters.
 
     One that follows 第一回 is that font's blank.
     """

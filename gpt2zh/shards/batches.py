@@ -114,7 +114,7 @@ class TrainingBatches:
 
 
 def idle_row(n_ctx: int) -> Batch:
-    """A batch of one row, (1, n_ctx), of which no target counts: for a process that must go along all the same."""
+    """A batch of one row, (1, n_ctx), of which no target counts: for a process that has no row of its own but must take part."""
     return np.zeros((1, n_ctx), dtype=np.int64), np.full((1, n_ctx), IGNORE, dtype=np.int64)
 
 

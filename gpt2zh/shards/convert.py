@@ -1,6 +1,6 @@
 """Other tools' token files -> our shards, without tokenising again; our shards -> other tools' token files.
 
-Import reads the files twice, as `shard_builder` reads a corpus: 1 every document's characters, by decoding it, and hash
+Import reads the files twice, as `build` reads a corpus: 1 every document's characters, by decoding it, and hash
 2 ids -> shards. Either way the new folder is made beside and takes its place whole.
 
 In: `TokenFiles` and the tokenizer that made them; or `Shards`. Out: a folder.
