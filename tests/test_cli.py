@@ -200,6 +200,7 @@ def test_make_vocab_runs_from_the_root_and_from_cache(folder: str, tmp_path: Pat
     assert len(lines) == 69 and lines[5] == "[SPACE]" and lines[6] == "e"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["--type", "char"], ["--type", "word", "--segmenter", "thulac"], ["--type", "word", "--segmenter", "jieba"]],

@@ -212,6 +212,7 @@ def test_traditional_becomes_simplified_on_request(tmp_path: Path) -> None:
     assert prepared(tmp_path, "a.txt", "--convert", "t2s")[0].startswith("开门见山，这个国家的历史。")
 
 
+@pytest.mark.slow
 def test_parquet_and_saved_data_sets(tmp_path: Path, chapters: list[str]) -> None:
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_dict({"title": ["x"] * 6, "text": chapters})

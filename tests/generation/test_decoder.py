@@ -184,6 +184,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gpt2zh"
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_kernel_is_compiled_once(cache_folder: Path) -> None:
     for _ in range(2):
@@ -194,6 +195,7 @@ def test_the_kernel_is_compiled_once(cache_folder: Path) -> None:
     assert len([*cache_folder.iterdir()]) == 2 and library.stat().st_mtime_ns == compiled
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_processor_with_shorter_vectors_computes_the_same(
@@ -207,6 +209,7 @@ def test_a_processor_with_shorter_vectors_computes_the_same(
     assert len([*cache_folder.iterdir()]) == 2
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("cause", ["no compiler", "compiler fails", "processor", "cache folder", "broken library"])
 def test_where_it_cannot_be_compiled_torchs_operators_write(

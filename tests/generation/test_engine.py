@@ -91,6 +91,7 @@ def test_what_is_drawn_is_what_stock_generate_draws(model: GPT2LMHeadModel, deco
 # ----- each text as if it were alone ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -133,6 +134,7 @@ def alone(decoder: Decoder) -> list[Finished]:
     return [finish(decoder, Words(), [one], 1)[0] for one in MIXED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3, 20])
 def test_requests_of_all_kinds_are_written_as_if_each_were_alone(
     decoder: Decoder, alone: list[Finished], rows: int
@@ -153,6 +155,7 @@ def test_requests_that_come_late_change_no_text(decoder: Decoder, alone: list[Fi
     assert [found[id_] for id_ in ids] == alone and not engine.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 9])
 def test_what_is_cancelled_is_heard_of_no_more_and_changes_no_other_text(
     decoder: Decoder, alone: list[Finished], after: int
@@ -219,6 +222,7 @@ def test_greedy_writing_no_longer_ends_in_a_circle(decoder: Decoder) -> None:
     assert broken.loops > 0 and (len(broken.ids) == 300 or broken.ended == "loop")
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_after_a_way_back_the_cache_holds_what_the_text_holds(model: GPT2LMHeadModel, decoder: Decoder) -> None:
     """Texts that are taken back, also to before their window, equal those of a loop that reads every id anew."""

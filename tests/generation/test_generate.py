@@ -255,6 +255,7 @@ def test_a_stream_shows_what_is_written_at_the_end(kind: str, run: Path, tmp_pat
 # ----- interrupted, refused -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_was_finished(run: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, ROOT / "generate.py", *SPEAK, "--nsamples", "100000", "--length", "20", "--save_samples", "--save_json"],

@@ -21,6 +21,7 @@ def small() -> Tokenizer:
     return load_tokenizer(SMALL)
 
 
+@pytest.mark.slow
 def test_shipped_vocabulary_is_what_its_script_makes(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("make_vocab_small", ROOT / "cache" / "make_vocab_small.py")
     script = importlib.util.module_from_spec(spec)

@@ -73,6 +73,7 @@ def assert_same(lattice: Lattice, texts: list[str]) -> None:
         assert mine == encoding.ids, repr(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_cost", [0.0, Lattice.step_cost], ids=["all by numpy", "long units by the library"])
 def test_ids_are_the_librarys_on_books(pipeline: tokenizers.Tokenizer, book: list[str], step_cost: float) -> None:
     plays = json.loads((ROOT / "data" / "shakespeare.json").read_text(encoding="utf-8"))
@@ -84,6 +85,7 @@ def test_ids_are_the_librarys_on_books(pipeline: tokenizers.Tokenizer, book: lis
     assert_same(ours, plays[:1] if len(plays) > 1 else [plays[0][:200_000]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_cost", [0.0, Lattice.step_cost], ids=["all by numpy", "long units by the library"])
 def test_ids_are_the_librarys_on_random_unicode(pipeline: tokenizers.Tokenizer, step_cost: float) -> None:
     ours = Lattice(pipeline)
@@ -100,6 +102,7 @@ def test_ids_are_the_librarys_on_random_unicode(pipeline: tokenizers.Tokenizer, 
         assert_same(ours, texts)
 
 
+@pytest.mark.slow
 def test_every_character_of_unicode_is_read_as_the_library_reads_it(pipeline: tokenizers.Tokenizer) -> None:
     planes = [*range(0xD800), *range(0xE000, 0x20000, 1 if pipeline.token_to_id(BYTES[0]) is None else 3)]
     assert_same(Lattice(pipeline), ["".join(map(chr, planes[i : i + 512])) for i in range(0, len(planes), 512)])

@@ -49,6 +49,7 @@ def assert_same(segmenter: ThulacSegmenter, thulac_cut: Cut, lines: list[str]) -
         assert words == thulac_cut(line), ascii(line)
 
 
+@pytest.mark.slow
 def test_lines_of_the_books_are_cut_as_thulac_cuts_them(
     segmenter: ThulacSegmenter, thulac_cut: Cut, book: list[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_odd_lines_are_cut_as_thulac_cuts_them(segmenter: ThulacSegmenter, thula
     assert segmenter.segment([]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_random_mixes_are_cut_as_thulac_cuts_them(
     segmenter: ThulacSegmenter, thulac_cut: Cut, book: list[str], seed: int
@@ -86,6 +88,7 @@ def test_random_mixes_are_cut_as_thulac_cuts_them(
     assert_same(segmenter, thulac_cut, lines)
 
 
+@pytest.mark.slow
 def test_lines_too_long_for_thulac_are_taken_apart_as_it_does(
     segmenter: ThulacSegmenter, thulac_cut: Cut, book: list[str]
 ) -> None:

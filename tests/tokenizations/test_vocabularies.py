@@ -58,6 +58,7 @@ ANY_TEXT = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 @settings(deadline=None, max_examples=150)
 @given(documents=st.lists(ANY_TEXT, min_size=1, max_size=4))
@@ -67,6 +68,7 @@ def test_the_fast_encoders_give_the_librarys_ids_on_any_text(
     assert made[kind].encode_documents(documents).tolist() == library_ids(made[kind], documents)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_fast_encoders_give_the_librarys_ids_on_the_books(
     made: dict[str, Tokenizer], kind: str, book: list[str]
@@ -156,6 +158,7 @@ def test_the_rarest_characters_are_bytes(tmp_path: Path, kind: str) -> None:
     assert tokenizer.missing_characters(["风龘龘"]) == {"龘": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_model_is_trained_and_writes_with_every_type(
     made: dict[str, Tokenizer], kind: str, train: Callable[..., list[dict[str, float]]], workdir: Path
