@@ -5,16 +5,11 @@ The figures behind the defaults are in docs/log.md, "Which recipe".
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 LR_AT_384 = {"muon": 5e-3, "adamw": 2e-3, "adamw8bit": 2e-3}  # peak learning rate of a model 384 wide
 WARMUP_SHARE = 0.1
 MOST_WARMUP = 2000
-
-
-PACE_AFTER = 10  # steps, before a run with --max_hours is planned by its pace
-RESERVE = 0.03  # of the time, for what the pace does not show: the end's validation and saving
 
 
 @dataclass(frozen=True)
@@ -38,25 +33,29 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command line asks for; None where it leaves the choice to the recipe. `warmup` below 1 is a share of the run."""
+    """What the command line asks for; None where it leaves the choice to the recipe. `warmup_steps` below 1 is a share of the run.
 
+    Args:
+        recipe: "tuned", ours; "classic", GPT2-Chinese's: AdamW as it was then, 2,000 steps of warm-up however short the run.
+    """
+
+    recipe: str = "tuned"
     optimizer: str | None = None
     lr: float | None = None
     betas: tuple[float, float] | None = None
     weight_decay: float | None = None
     schedule: str | None = None
-    warmup: float | None = None
+    warmup_steps: float | None = None
 
 
-def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) -> Recipe:
+def choose_recipe(wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) -> Recipe:
     """The recipe of a run.
 
     Args:
-        name: "tuned", ours; "classic", GPT2-Chinese's: AdamW as it was then, 2,000 steps of warm-up however short the run.
         n_embd: width of the model. n_steps: optimiser steps of the run.
         fast_bf16: the hardware multiplies bf16, which Muon does whatever the precision of the run.
     """
-    if name == "classic":
+    if wishes.recipe == "classic":
         usual = Recipe("adamw", 1.5e-4, (0.9, 0.999), 1e-6, 0.0, "linear", 2000)
     else:
         optimizer = wishes.optimizer or ("muon" if fast_bf16 else "adamw")
@@ -69,7 +68,7 @@ def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf1
             "linear",
             min(MOST_WARMUP, math.ceil(WARMUP_SHARE * n_steps)),
         )
-    warmup = usual.warmup_steps if wishes.warmup is None else wishes.warmup
+    warmup = usual.warmup_steps if wishes.warmup_steps is None else wishes.warmup_steps
     return Recipe(
         optimizer=wishes.optimizer or usual.optimizer,
         lr=usual.lr if wishes.lr is None else wishes.lr,
@@ -79,43 +78,3 @@ def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf1
         schedule=wishes.schedule or usual.schedule,
         warmup_steps=math.ceil(warmup * n_steps) if warmup < 1 else int(warmup),
     )
-
-
-@dataclass
-class Budget:
-    """The time that a run may take, and how many steps go into it.
-
-    Args:
-        seconds: in all, from the first step on; None: as long as it takes.
-        most: steps of the run if time were no matter.
-        spent: seconds before this process took the run over.
-        clock: seconds, from anywhere.
-    """
-
-    seconds: float | None
-    most: int
-    spent: float
-    clock: Callable[[], float]
-
-    def __post_init__(self) -> None:
-        self.started = self.clock()
-        self.first: tuple[int, float] | None = None  # a step, and when it was done
-
-    def so_far(self) -> float:
-        """Seconds spent."""
-        return self.spent + self.clock() - self.started
-
-    def steps(self, step: int) -> int:
-        """Steps of the whole run, after `step` of them, at the pace since this process's first ones; validation is in it."""
-        now = self.so_far()
-        if self.seconds is None:
-            return self.most
-        if now >= self.seconds:
-            return min(self.most, step)
-        if self.first is None:
-            self.first = step, now
-        begun, since = self.first
-        if step - begun < PACE_AFTER:
-            return self.most
-        pace = (now - since) / (step - begun)
-        return min(self.most, step + max(0, int(((1 - RESERVE) * self.seconds - now) / pace)))

@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -58,7 +59,7 @@ class RunState:
     """
 
     progress: Progress
-    settings: dict[str, object]
+    settings: dict[str, Any]
     optimizer: dict[str, dict[str, object]]
     random: list[list[torch.Tensor]]
     scaler: dict[str, float]
