@@ -75,9 +75,10 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     require_same_everywhere(flags, device, model, data, processes)
     processes.connect(device, flags.several.shard_model, flags.several.peer_timeout)
     schedule = make_schedule(flags, model, batches, device, processes)
+    recipe = schedule.recipe
     processes.seed_apart(flags.steps.seed)
     loss, compiled = make_loss(flags, model, batches.tokens_per_step * schedule.n_steps, device, processes)
-    optimizer = optim.build_optimizer(model, schedule.recipe)
+    optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
     if flags.steps.batch_size is None and earlier is None:
         batches = fit_into_memory(flags, batches, model, optimizer, device)
     scaler, peak = device.scaler(), measured_peak(device)

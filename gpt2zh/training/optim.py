@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from gpt2zh.errors import UserError
-from gpt2zh.training.recipe import Recipe
 
 MOMENTUM = 0.95  # Muon's
 ITERATIONS = 5  # of Newton-Schulz
@@ -58,20 +57,22 @@ def update(optimizer: Optimizer, scaler: torch.amp.GradScaler, grad_norm: torch.
 # ----- optimisers -----------------------------------------------------------------------------------------------------
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
+) -> Optimizer:
     """The optimiser of a run, with every parameter once.
 
     Args:
         model: a GPT2LMHeadModel.
-        recipe: its `optimizer` is "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon",
-            for the matrices of the blocks, and AdamW for the rest.
+        name: "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon", for the matrices of
+            the blocks, and AdamW for the rest.
     """
-    if recipe.optimizer == "muon":
-        return MuonAndAdamW(model, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
-    groups = parameter_groups([one for one in model.parameters() if one.requires_grad], recipe.weight_decay)
-    if recipe.optimizer == "adamw8bit":
-        return adamw8bit()(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)  # type: ignore[call-arg]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+    if name == "muon":
+        return MuonAndAdamW(model, lr, weight_decay, betas, eps)
+    groups = parameter_groups([parameter for parameter in model.parameters() if parameter.requires_grad], weight_decay)
+    if name == "adamw8bit":
+        return adamw8bit()(groups, lr=lr, betas=betas, eps=eps)  # type: ignore[call-arg]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
 def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
