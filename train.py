@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tokenizer = (
                 load_bytes(named.encoder_json, named.vocab_bpe)
                 if named.bpe_token
-                else load_tokenizer(named.tokenizer_path, named.segment)
+                else load_tokenizer(named.tokenizer_path)
             )
 
             from gpt2zh.run import set_up  # loads torch: --help and a typing error in a path have been answered by now
@@ -206,7 +206,7 @@ def close_epoch(run: "Run", epoch: int) -> None:
 
     run.output.note(epoch + 1, run.at.step)
     validate(run, epoch)
-    if not run.flags.compute.shard_model:  # in parts, a model would have to be put together anew for every token
+    if not run.flags.several.shard_model:  # in parts, a model would have to be put together anew for every token
         start, settings, seed = [run.tokenizer.document_start_id], SamplingSettings(top_k=8), run.flags.steps.seed
         ids = continue_ids(run.tokenizer, run.model, run.device, start, SAMPLE_TOKENS, seed, settings)
         run.log.text(run.at.step, "sample", run.tokenizer.decode(ids))

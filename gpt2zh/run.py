@@ -68,7 +68,7 @@ class Run:
 def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, command: list[str]) -> Run:
     """Make what a run is made of, and say what it will do. `command`: the words of the command line, for --resume."""
     device = name_device(flags, processes)
-    earlier = find_earlier(flags.output.output_dir, flags.output.resume, processes)
+    earlier = find_earlier(flags.output.output_dir, flags.checkpoints.resume, processes)
     model = make_model(flags, tokenizer, earlier, processes)
     data = open_data(flags, tokenizer, earlier, processes)
     batches = make_batches(flags, data, model.config.n_positions, earlier, processes)
@@ -92,7 +92,7 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     at = earlier.restore(model, optimizer, scaler, device, processes) if earlier else Progress()
     log = open_log(flags, earlier, at, processes)
     record = ModelRecord({name: str(value) for name, value in named_values(flags).items()}, command)
-    folder, every, keep_last = flags.output.output_dir, flags.output.save_every, flags.output.keep_last
+    folder, every, keep_last = flags.output.output_dir, flags.checkpoints.save_every, flags.checkpoints.keep_last
     output = RunFolder(folder, processes, model, tokenizer, record, log, every.steps, every.seconds, keep_last)
     announce(log, data, batches, schedule, flags.recipe.recipe)
     log.line(
@@ -144,14 +144,9 @@ def name_device(flags: TrainFlags, processes: SingleProcess) -> Device:
     device = choose_device(flags.compute.device, precision, processes.place)
     for note in device.notes:
         print(note)
-    for folder in (flags.output.output_dir, flags.corpus.tokenized_data_path, writer_dir(flags)):
+    for folder in (flags.output.output_dir, flags.corpus.tokenized_data_path, flags.output.tensorboard_dir):
         processes.on_first(require_writable, folder)
     return device
-
-
-def writer_dir(flags: TrainFlags) -> Path:
-    """TensorBoard's folder."""
-    return flags.output.writer_dir or Path("runs") / flags.output.output_dir.resolve().name
 
 
 def require_same_everywhere(
@@ -161,7 +156,7 @@ def require_same_everywhere(
     named = {
         f"--{name}": str(value)
         for name, value in named_values(flags).items()
-        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw", "writer_dir")
+        if not isinstance(value, Path) and name not in ("device", "pretrained_model", "raw", "segment", "writer_dir")
     }
     made = {
         "model": str(shape_of(model.config.to_dict())),
@@ -210,21 +205,21 @@ def open_data(flags: TrainFlags, tokenizer: Tokenizer, earlier: Earlier | None, 
         if earlier is not None:
             compare(earlier.state.settings, settings.decide_text())
 
-    corpus = flags.corpus
+    corpus, documents = flags.corpus, flags.documents
     processes.on_first(
         ensure_shards,
         corpus.raw_data_path,
         corpus.tokenized_data_path,
         tokenizer,
-        corpus.min_length,
-        corpus.val_ratio,
-        corpus.num_pieces,
+        documents.min_length,
+        documents.val_ratio,
+        documents.num_pieces,
         corpus.raw,
         check,
     )
     data = open_shards(corpus.tokenized_data_path)
     check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
-    check_documents(data, corpus.min_length, corpus.val_ratio)
+    check_documents(data, documents.min_length, documents.val_ratio)
     return data
 
 
@@ -250,7 +245,7 @@ def make_schedule(
 ) -> Schedule:
     """The recipe, and the length of the run."""
     n_steps = flags.steps.max_steps or batches.steps_per_epoch * flags.steps.epochs
-    muon_pays = device.fast_bf16 and not flags.compute.shard_model
+    muon_pays = device.fast_bf16 and not flags.several.shard_model
     recipe = choose_recipe(flags.recipe, model.config.n_embd, n_steps, muon_pays)
     processes.require_same({"recipe": str(recipe)})
     hours = flags.steps.max_hours
@@ -305,7 +300,11 @@ def open_log(flags: TrainFlags, earlier: Earlier | None, at: Progress, processes
     if flags.output.dry_run:
         return RunLog(None, at.step, at.n_rows)
     processes.on_first(make_way, flags.output.output_dir, earlier)
-    files = RunFiles(flags.output.output_dir, writer_dir(flags), at.step, at.n_rows) if processes.rank == 0 else None
+    files = (
+        RunFiles(flags.output.output_dir, flags.output.tensorboard_dir, at.step, at.n_rows)
+        if processes.rank == 0
+        else None
+    )
     return RunLog(files, at.step, at.n_rows)
 
 
@@ -322,7 +321,7 @@ def notes_on(flags: TrainFlags) -> list[tuple[str, str]]:
                 f"--log_step {log_step} is not a multiple of --gradient_accumulation {accumulation}: it is rounded up.",
             )
         )
-    if flags.compute.shard_model:
+    if flags.several.shard_model:
         notes.append(
             (
                 "--shard_model：每轮之后不写样本；用 generate.py --model_path 看 model_epochN。",

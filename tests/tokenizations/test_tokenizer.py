@@ -16,7 +16,7 @@ from gpt2zh.errors import UserError
 from tokenizations.loading import load_bytes, load_model_tokenizer, load_tokenizer, tokenizer_for_model
 from tokenizations.pipelines import DIGITS, build_characters, build_verbatim, build_words
 from tokenizations.tokenizer import Tokenizer
-from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, fill, read_vocabulary
+from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, fill, first_word, read_vocabulary
 
 SMALL = ROOT / "cache" / "vocab_small.txt"
 
@@ -43,7 +43,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
         *"我们喜欢中文模型很hewrdlo!2019",
     ]
     path.write_text("\n".join(dict.fromkeys(entries)) + "\n", encoding="utf-8")
-    return load_tokenizer(path, segment=True)
+    return load_tokenizer(path)
 
 
 def write(path: Path, *entries: str) -> Path:
@@ -318,10 +318,10 @@ def test_a_vocabulary_that_is_not_the_models_is_refused_with_the_line(small: Tok
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes(b"")
     entries = read_vocabulary(SMALL)
-    assert tokenizer_for_model(tmp_path, write(tmp_path / "same.txt", *entries), False).fingerprint == small.fingerprint
+    assert tokenizer_for_model(tmp_path, write(tmp_path / "same.txt", *entries)).fingerprint == small.fingerprint
     entries[7000], entries[7001] = entries[7001], entries[7000]
     with pytest.raises(UserError, match="第 7001 行"):
-        tokenizer_for_model(tmp_path, write(tmp_path / "swapped.txt", *entries), False)
+        tokenizer_for_model(tmp_path, write(tmp_path / "swapped.txt", *entries))
 
 
 # ----- vocabulary files that are wrong -------------------------------------------------------------------------------
@@ -353,11 +353,11 @@ def test_lines_end_at_newline_alone(tmp_path: Path) -> None:
     assert load_tokenizer(path).encode("我").tolist() == [5]
 
 
-def test_words_and_characters_are_not_taken_for_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--segment"):
-        load_tokenizer(SMALL, segment=True)
-    with pytest.raises(UserError, match="「我们」.*--segment"):
-        load_tokenizer(write(tmp_path / "v.txt", *CONTROL_TOKENS, "我们"))
+def test_a_vocabulary_tells_whether_it_is_of_words_or_characters(tmp_path: Path) -> None:
+    assert first_word(read_vocabulary(SMALL)) is None  # its English words are pieces between characters
+    characters = load_tokenizer(write(tmp_path / "c.txt", *CONTROL_TOKENS, "我", "们"))
+    words = load_tokenizer(write(tmp_path / "w.txt", *CONTROL_TOKENS, "我", "们", "我们"))
+    assert characters.encode("我们").tolist() == [5, 6] and words.encode("我们").tolist() == [7]
 
 
 def test_fill_gives_exactly_the_size_and_moves_no_id() -> None:

@@ -115,7 +115,14 @@ def test_what_is_given_is_obeyed_and_the_rest_is_chosen() -> None:
     assert choose_recipe(Wishes(), 384, 1000, fast_bf16=False).optimizer == "adamw"
     wider = choose_recipe(Wishes(), 4 * 384, 1000, fast_bf16=True)
     assert wider.lr == pytest.approx(chosen.lr / 2)
-    wishes = {"optimizer": "adamw", "lr": 3e-4, "betas": (0.8, 0.9), "weight_decay": 0.0, "schedule": "cosine", "warmup_steps": 0.05}
+    wishes = {
+        "optimizer": "adamw",
+        "lr": 3e-4,
+        "betas": (0.8, 0.9),
+        "weight_decay": 0.0,
+        "schedule": "cosine",
+        "warmup_steps": 0.05,
+    }
     for name in ("tuned", "classic"):
         given = choose_recipe(Wishes(name, **wishes), 384, 1000, fast_bf16=True)
         assert given == Recipe("adamw", 3e-4, (0.8, 0.9), given.eps, 0.0, "cosine", 50)
