@@ -69,6 +69,7 @@ def training_command(flags: ConvertFlags) -> str:
 
 def export(flags: ConvertFlags) -> None:
     """Shards to files of ids."""
+    assert flags.export is not None
     data = open_shards(flags.input)
     names = export_shards(data, flags.output, flags.export)
     shown = " ".join(names if len(names) < 4 else [names[0], "…", names[-1]])

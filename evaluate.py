@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         stream, source = shards.TokenStream([ids], len(tokenizer)), flags.text.raw_data_path
         n_characters, n_unknown = sum(map(len, documents)), int((ids == tokenizer.unknown_id).sum())
     else:
+        assert flags.text.tokenized_data_path is not None  # one of the two is given
         data = shards.open_shards(flags.text.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
         stream, source = data.val, flags.text.tokenized_data_path

@@ -158,7 +158,7 @@ def parse(
     parser = _Parser(
         description=script.__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    targets: dict[str, argparse._ArgumentGroup] = {"": parser}
+    targets: dict[str, argparse._ActionsContainer] = {"": parser}
     for one in found:
         if one.title not in targets:
             targets[one.title] = parser.add_argument_group(one.title)
@@ -211,7 +211,7 @@ def _build(script: type[Parsed], path: tuple[str, ...], values: Mapping[tuple[st
     return script(**arguments)
 
 
-def _add(target: "argparse._ArgumentGroup", one: Flag, choices: Sequence[str] | None) -> None:
+def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str] | None) -> None:
     """Declare a flag to argparse."""
     declaration, name = one.declaration, f"--{one.name}"
     words = " ".join(choices or ())

@@ -137,7 +137,7 @@ class Checkpoints:
     ) -> None:
         """Copy all that is to be written, and have it written. Waits for the one before."""
         self.wait()
-        weights = copied(weights if weights is not None else dict(model.named_parameters()))
+        weights = copied(weights if weights is not None else dict[str, torch.Tensor](model.named_parameters()))
         state = replace(state, optimizer=copied(state.optimizer), random=copied(state.random))
         self.saved_at, self.failed = time.monotonic(), False
         folder = self.root / f"step_{state.progress.step:08d}"
@@ -194,7 +194,7 @@ def find_checkpoint(root: Path, wanted: str) -> Path | None:
     Raises:
         UserErrors: `wanted` is damaged or not there, or all that are there are damaged.
     """
-    damaged = []
+    damaged: list[tuple[str, str]] = []
     for folder in [Path(wanted)] if wanted else in_order(root)[::-1]:
         wrong = faults(folder)
         if not wrong:

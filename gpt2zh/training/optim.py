@@ -158,9 +158,10 @@ class MuonAndAdamW(Optimizer):
                 }
         states = [self.state[parameter] for parameter in parameters]
         adamw(
-            [parameter for parameter in parameters],
+            list[torch.Tensor](parameters),
             [parameter.grad for parameter in parameters if parameter.grad is not None],
-            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
             fused=True,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from gpt2zh.errors import UserError
 from gpt2zh.system.lock import only_owner
 
 if TYPE_CHECKING:

@@ -49,7 +49,8 @@ class Trial:
         """Have gradients and moments in memory, as a run has from its second step on. All are 0, and so is the update."""
         self.micro_batch(1)
         for parameter in self.loss.parameters():
-            parameter.grad.zero_()
+            if parameter.grad is not None:
+                parameter.grad.zero_()
         set_lr(self.optimizer, 0.0)
         self.optimizer.step()
 
