@@ -5,11 +5,12 @@ python evaluate.py --model_path model/best_model --tokenized_data_path data/toke
 """
 
 import math
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.flags.old_model_flags import evaluate_flags
+from gpt2zh.flags.evaluate import evaluate_flags
 from gpt2zh.shards import format as shards
 from gpt2zh.shards.batches import evaluation_batches, evaluation_starts
 from gpt2zh.text.corpus import Corpus
@@ -18,18 +19,19 @@ from tokenizations.loading import tokenizer_for_model
 UNKNOWN_SHARE_TO_WARN = 0.001
 
 
-def main() -> None:
-    flags = evaluate_flags()
-    tokenizer = tokenizer_for_model(flags.model_path, flags.tokenizer_path, flags.segment)
-    if flags.raw_data_path is not None:
-        documents = list(Corpus(flags.raw_data_path))
+def main(argv: Sequence[str] | None = None) -> None:
+    flags = evaluate_flags(argv)
+    tokenizer = tokenizer_for_model(flags.model.model_path, flags.model.tokenizer_path)
+    if flags.text.raw_data_path is not None:
+        documents = list(Corpus(flags.text.raw_data_path))
         ids = tokenizer.encode_documents(documents)
-        stream, source = shards.TokenStream([ids], len(tokenizer)), flags.raw_data_path
+        stream, source = shards.TokenStream([ids], len(tokenizer)), flags.text.raw_data_path
         n_characters, n_unknown = sum(map(len, documents)), int((ids == tokenizer.unknown_id).sum())
     else:
-        data = shards.open_shards(flags.tokenized_data_path)
+        assert flags.text.tokenized_data_path is not None  # one of the two is given
+        data = shards.open_shards(flags.text.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
-        stream, source = data.val, flags.tokenized_data_path
+        stream, source = data.val, flags.text.tokenized_data_path
         n_characters = data.manifest.characters.val
         n_unknown = sum(file.unknown for file in data.manifest.val)
         if not len(stream):
@@ -43,13 +45,13 @@ def main() -> None:
     from gpt2zh.model.loss import LanguageModelLoss
     from gpt2zh.model.stock import load_model
 
-    device = choose_device(flags.device, flags.precision)
+    device = choose_device(flags.compute.device, flags.compute.precision)
     for note in device.notes:
         print(note)
-    model = load_model(flags.model_path, len(tokenizer))
+    model = load_model(flags.model.model_path, len(tokenizer))
     n_ctx = model.config.n_positions
-    n_batches = math.ceil(len(evaluation_starts(len(stream), n_ctx, flags.stride)) / flags.batch_size)
-    batches = evaluation_batches(stream, n_ctx, flags.stride, flags.batch_size)
+    n_batches = math.ceil(len(evaluation_starts(len(stream), n_ctx, flags.text.stride)) / flags.text.batch_size)
+    batches = evaluation_batches(stream, n_ctx, flags.text.stride, flags.text.batch_size)
     score = evaluate(
         device.spread(LanguageModelLoss(model)),
         tqdm(batches, total=n_batches, unit="batch", disable=None),

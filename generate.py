@@ -4,14 +4,15 @@ python generate.py --model_path model/final_model --prefix 秋天的后半夜 --
 python generate.py --model_path model/final_model --interactive
 """
 
-import argparse
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.flags.old_model_flags import DEFAULT_PREFIX, generate_flags
+from gpt2zh.flags.command_line import named_values
+from gpt2zh.flags.generate import DEFAULT_PREFIX, GenerateFlags, generate_flags
 from gpt2zh.generation.folders import chosen_model, models_of_epochs
 from gpt2zh.generation.interactive import converse
 from gpt2zh.generation.samples import Sample, SavedSamples, sample_block
@@ -21,7 +22,6 @@ from tokenizations.text_stream import TextStream
 from tokenizations.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gpt2zh.generation.logits import SamplingSettings
     from gpt2zh.generation.writer import Writer
 
 TOKENS_A_SENTENCE = 150  # at most, where --sentences is given and --length is not
@@ -30,16 +30,17 @@ TOKENS_A_TURN = 100  # of --interactive, where --length is not given
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = generate_flags(argv)
-    folder = chosen_model(flags.model_path)
-    flags.seed = secrets.randbelow(10**9) if flags.seed is None else flags.seed
-    if flags.titles or flags.titles_file:
+    folder = chosen_model(flags.model.model_path)
+    if flags.text.seed is None:
+        flags = replace(flags, text=replace(flags.text, seed=secrets.randbelow(10**9)))
+    if flags.text.titles or flags.text.titles_file:
         write_articles(flags, folder)
-    elif flags.interactive:
+    elif flags.text.interactive:
         writer = load_writer(flags, folder)
-        converse(writer.continue_text, start="" if flags.prefix == DEFAULT_PREFIX else flags.prefix)
-    elif flags.all_epochs:
+        converse(writer.continue_text, start="" if flags.text.prefix == DEFAULT_PREFIX else flags.text.prefix)
+    elif flags.text.all_epochs:
         compare_epochs(flags, models_of_epochs(folder))
-    elif flags.num_beams > 1:
+    elif flags.search.num_beams > 1:
         search_beams(flags, folder)
     else:
         write_samples(flags, folder)
@@ -48,141 +49,128 @@ def main(argv: Sequence[str] | None = None) -> None:
 # ----- the ways to write ----------------------------------------------------------------------------------------------
 
 
-def write_samples(flags: argparse.Namespace, folder: Path) -> None:
+def write_samples(flags: GenerateFlags, folder: Path) -> None:
     """Some texts after the prefix."""
     with saved_samples(flags) as saved:
-        writer = load_writer(flags, folder, [flags.prefix])
-        for _, sample in writer.samples([flags.prefix], flags.nsamples):
+        writer = load_writer(flags, folder, [flags.text.prefix])
+        for _, sample in writer.samples([flags.text.prefix], flags.text.nsamples):
             saved.add(sample)
         saved.tokens_per_second = writer.tokens_per_second
     writer.report()
 
 
-def write_articles(flags: argparse.Namespace, folder: Path) -> None:
+def write_articles(flags: GenerateFlags, folder: Path) -> None:
     """Some articles for each title, a file each, as the ancestor's generate_texts.py."""
-    titles = read_text(flags.titles_file).split("\n") if flags.titles_file else flags.titles.split()
+    titles = read_text(flags.text.titles_file).split("\n") if flags.text.titles_file else flags.text.titles.split()
     titles = [title.strip() for title in titles if title.strip()]
     if not titles:
-        raise UserError(f"{flags.titles_file} 里没有标题。", f"there are no titles in {flags.titles_file}.")
-    require_writable(flags.save_samples_path)
+        raise UserError(f"{flags.text.titles_file} 里没有标题。", f"there are no titles in {flags.text.titles_file}.")
+    require_writable(flags.output.save_samples_path)
     writer = load_writer(flags, folder, titles)
-    for i, sample in writer.samples(titles, flags.articles_per_title):
-        write_text(flags.save_samples_path / f"{i}-{sample.number - 1}.txt", sample.text + "\n")
+    for i, sample in writer.samples(titles, flags.text.articles_per_title):
+        write_text(flags.output.save_samples_path / f"{i}-{sample.number - 1}.txt", sample.text + "\n")
     say(
-        f"{len(titles)} 个标题、各 {flags.articles_per_title} 篇已存入 {flags.save_samples_path}/<标题序号>-<篇序号>.txt，序号从 0 起",
-        f"{flags.articles_per_title} articles for each of {len(titles)} titles saved to {flags.save_samples_path}/<title>-<article>.txt",
+        f"{len(titles)} 个标题、各 {flags.text.articles_per_title} 篇已存入 {flags.output.save_samples_path}/<标题序号>-<篇序号>.txt，序号从 0 起",
+        f"{flags.text.articles_per_title} articles for each of {len(titles)} titles saved to {flags.output.save_samples_path}/<title>-<article>.txt",
     )
     writer.report()
 
 
-def compare_epochs(flags: argparse.Namespace, folders: Sequence[Path]) -> None:
+def compare_epochs(flags: GenerateFlags, folders: Sequence[Path]) -> None:
     """The same prefix and seed through the model of each epoch, side by side in one page."""
-    require_writable(flags.save_samples_path)
-    page = flags.save_samples_path / "all_epochs.md"
+    require_writable(flags.output.save_samples_path)
+    page = flags.output.save_samples_path / "all_epochs.md"
     texts: dict[str, list[str]] = {}
     for folder in folders:
         samples = [
-            sample for _, sample in load_writer(flags, folder, [flags.prefix]).samples([flags.prefix], flags.nsamples)
+            sample
+            for _, sample in load_writer(flags, folder, [flags.text.prefix]).samples(
+                [flags.text.prefix], flags.text.nsamples
+            )
         ]
         texts[folder.name] = [sample.text for sample in sorted(samples, key=lambda sample: sample.number)]
-        parts = [f"# {folder.parent}：{flags.prefix}（--seed {flags.seed}）\n"]
-        for number in range(flags.nsamples):
+        parts = [f"# {folder.parent}：{flags.text.prefix}（--seed {flags.text.seed}）\n"]
+        for number in range(flags.text.nsamples):
             parts.append(f"\n## SAMPLE {number + 1}\n")
             parts += [f"\n### {name}\n\n{several[number]}\n" for name, several in texts.items()]
         write_text(page, "".join(parts))
     say(f"{len(folders)} 个模型的样本并排存在 {page}", f"samples of {len(folders)} models side by side in {page}")
 
 
-def search_beams(flags: argparse.Namespace, folder: Path) -> None:
+def search_beams(flags: GenerateFlags, folder: Path) -> None:
     """The most probable text that transformers' beam search finds."""
     with saved_samples(flags) as saved:
-        tokenizer = tokenizer_for_model(folder, flags.tokenizer_path, flags.segment)
-        prefix = read_prefix(tokenizer, flags.prefix, flags.raw_prefix)
+        tokenizer = tokenizer_for_model(folder, flags.model.tokenizer_path)
+        prefix = read_prefix(tokenizer, flags.text.prefix, flags.text.raw_prefix)
 
         import torch
 
         from gpt2zh.device import choose_device
         from gpt2zh.model.stock import load_model
 
-        device = choose_device(flags.device, flags.precision)
+        device = choose_device(flags.compute.device, flags.compute.precision)
         model = load_model(folder, len(tokenizer)).eval()
         model.to(device.main)
         n_ctx = model.config.n_positions
-        length = n_ctx - len(prefix) if flags.length == -1 else flags.length
+        length = n_ctx - len(prefix) if flags.text.length == -1 else flags.text.length
         if length < 1 or len(prefix) + length > n_ctx:
             raise UserError(
-                f"--num_beams 不能越过上下文：前缀 {len(prefix)} + --length {flags.length} 超过 {n_ctx} 词元。请改短。",
-                f"--num_beams cannot go beyond the context: prefix {len(prefix)} + --length {flags.length} exceed {n_ctx} tokens. Make them shorter.",
+                f"--num_beams 不能越过上下文：前缀 {len(prefix)} + --length {flags.text.length} 超过 {n_ctx} 词元。请改短。",
+                f"--num_beams cannot go beyond the context: prefix {len(prefix)} + --length {flags.text.length} exceed {n_ctx} tokens. Make them shorter.",
             )
         with device.autocast():
             found = model.generate(
                 torch.tensor([prefix], device=device.main),
-                num_beams=flags.num_beams,
+                num_beams=flags.search.num_beams,
                 max_new_tokens=length,
                 do_sample=False,
                 suppress_tokens=tokenizer.never_sampled,
-                repetition_penalty=flags.repetition_penalty,
-                no_repeat_ngram_size=flags.no_repeat_ngram,
+                repetition_penalty=flags.sampling.repetition_penalty,
+                no_repeat_ngram_size=flags.sampling.no_repeat_ngram,
             )
-        text = tokenizer.decode_after(flags.prefix, prefix, found[0, len(prefix) :].tolist())
+        text = tokenizer.decode_after(flags.text.prefix, prefix, found[0, len(prefix) :].tolist())
         print(sample_block(1, text))
         saved.add(Sample(1, text))
 
 
-def saved_samples(flags: argparse.Namespace) -> SavedSamples:
+def saved_samples(flags: GenerateFlags) -> SavedSamples:
     """Where samples are saved."""
-    return SavedSamples(flags.save_samples_path, flags.save_samples, flags.save_json, vars(flags))
+    return SavedSamples(
+        flags.output.save_samples_path, flags.output.save_samples, flags.output.save_json, named_values(flags)
+    )
 
 
 # ----- what they share ------------------------------------------------------------------------------------------------
 
 
-def load_writer(flags: argparse.Namespace, folder: Path, prompts: Sequence[str] = ()) -> "Writer":
+def load_writer(flags: GenerateFlags, folder: Path, prompts: Sequence[str] = ()) -> "Writer":
     """The model in `folder` with its tokenizer. Args: prompts, what it will be asked to continue; said before anything slow is loaded."""
-    tokenizer = tokenizer_for_model(folder, flags.tokenizer_path, flags.segment)
-    prefixes = [read_prefix(tokenizer, prompt, flags.raw_prefix) for prompt in prompts]
+    tokenizer = tokenizer_for_model(folder, flags.model.tokenizer_path)
+    prefixes = [read_prefix(tokenizer, prompt, flags.text.raw_prefix) for prompt in prompts]
 
     # torch only now: --help and a typing error in a path answer at once.
     from gpt2zh.device import choose_device
     from gpt2zh.generation.decoder import load_decoder
     from gpt2zh.generation.writer import Manner, Writer
 
-    device = choose_device(flags.device, flags.precision)
-    decoder = load_decoder(folder, len(tokenizer), device, flags.quantize == "int8", flags.compile)
+    device = choose_device(flags.compute.device, flags.compute.precision)
+    decoder = load_decoder(folder, len(tokenizer), device, flags.compute.quantize == "int8", flags.compute.compile)
     for note in device.notes:
         print(note)
     n_ctx = decoder.shape.n_positions
     if prefixes:
-        say_what_is_beyond(max(map(len, prefixes)), n_ctx, flags.length)
-    length = flags.length
+        say_what_is_beyond(max(map(len, prefixes)), n_ctx, flags.text.length)
+    length = flags.text.length
     if length == -1:
-        length = TOKENS_A_TURN if flags.interactive else max(n_ctx, TOKENS_A_SENTENCE * flags.sentences)
-    manner = Manner(settings_of(flags), flags.seed, length, flags.batch_size, flags.raw_prefix, flags.stream)
-    form = "CPU, int8" if flags.quantize == "int8" else str(device)
-    say(f"{folder}，{form}，种子 {flags.seed}", f"{folder}, {form}; --seed {flags.seed} gives this text again")
-    return Writer(tokenizer, decoder, manner, lambda: TextStream(tokenizer.pipeline))
-
-
-def settings_of(flags: argparse.Namespace) -> "SamplingSettings":
-    """How tokens are chosen."""
-    from gpt2zh.generation.logits import SamplingSettings
-
-    return SamplingSettings(
-        temperature=0.0 if flags.greedy else flags.temperature,
-        top_k=flags.topk,
-        top_p=flags.topp,
-        min_p=flags.min_p,
-        typical_p=flags.typical_p,
-        repetition_penalty=flags.repetition_penalty,
-        presence_penalty=flags.presence_penalty,
-        frequency_penalty=flags.frequency_penalty,
-        penalty_window=flags.penalty_window,
-        no_repeat_ngram=flags.no_repeat_ngram,
-        break_loops=not flags.keep_loops,
-        sentences=flags.sentences,
-        finish_sentence=flags.finish_sentence,
-        ignore_end=flags.ignore_end,
+        length = TOKENS_A_TURN if flags.text.interactive else max(n_ctx, TOKENS_A_SENTENCE * flags.sampling.sentences)
+    manner = Manner(
+        flags.sampling, flags.text.seed or 0, length, flags.text.batch_size, flags.text.raw_prefix, flags.output.stream
     )
+    form = "CPU, int8" if flags.compute.quantize == "int8" else str(device)
+    say(
+        f"{folder}，{form}，种子 {flags.text.seed}", f"{folder}, {form}; --seed {flags.text.seed} gives this text again"
+    )
+    return Writer(tokenizer, decoder, manner, lambda: TextStream(tokenizer.pipeline))
 
 
 def say_what_is_beyond(n_prefix: int, n_ctx: int, length: int) -> None:

@@ -7,7 +7,7 @@ The texts between 2 and 4 lie in a file beside the output, so memory does not gr
 """
 
 from array import array
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from gpt2zh.cleaning.report import Report, Source
 from gpt2zh.cleaning.rules import RULES
 from gpt2zh.cleaning.sources import find_sources, raw_texts
 from gpt2zh.errors import run_script, say
-from gpt2zh.flags.old_flags import prepare_data_flags
+from gpt2zh.flags.prepare_data import prepare_data_flags
 from gpt2zh.shards.plan import hold_out
 from gpt2zh.system.files import require_writable, write_text
 from gpt2zh.system.workers import batches, n_cores, ordered_map
@@ -29,15 +29,16 @@ BATCH = 200_000  # characters a task of a worker
 SMALL = 4_000_000  # bytes; below, starting workers takes longer than the work
 
 
-def main() -> None:
-    flags = prepare_data_flags([rule.name for rule in RULES], CONVERSIONS)
+def main(argv: Sequence[str] | None = None) -> None:
+    flags = prepare_data_flags([rule.name for rule in RULES], CONVERSIONS, argv)
+    rules = [rule.name for rule in RULES if rule.name not in flags.skip_rules]
     report_path = flags.report or flags.output.with_name(f"{flags.output.stem}_report.md")
     val_path = flags.output.with_name(f"{flags.output.stem}_val{flags.output.suffix}")
     sources = find_sources(flags.inputs, [flags.output, report_path, val_path])
     require_writable(flags.output.parent)
     load_converter(flags.convert)  # a missing package is found here, not in a worker
     threshold = near_threshold(flags.near_duplicates)
-    report = Report(sources, flags.rules, threshold)
+    report = Report(sources, rules, threshold)
 
     flags.output.parent.mkdir(parents=True, exist_ok=True)
     with HeldPieces(flags.output.parent) as held:
@@ -45,7 +46,7 @@ def main() -> None:
         finder = DuplicateFinder() if threshold is None else DuplicateFinder(threshold)
         paragraphs = ParagraphCounter()
         lengths = array("q")
-        steps = Steps(flags.rules, flags.convert, threshold is not None, bool(flags.paragraph_length))
+        steps = Steps(rules, flags.convert, threshold is not None, bool(flags.paragraph_length))
         for prepared in prepare_all(sources, report, flags.split_chapters, steps):
             for piece, signature, numbers in zip(prepared.pieces, prepared.signatures, prepared.paragraphs):
                 held.add(prepared.source, piece)

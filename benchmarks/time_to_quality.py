@@ -55,7 +55,7 @@ from benchmarks.peers.launch import (
     run_train,
     write_config,
 )
-from gpt2zh.flags.old_flags import train_flags
+from gpt2zh.flags.train import train_flags
 from gpt2zh.text.corpus import corpus_sha256
 
 SHAPE = {"n_layer": 6, "n_embd": 384, "n_head": 6, "n_ctx": 256}
@@ -228,7 +228,7 @@ def require_same_settings(flags: argparse.Namespace) -> None:
 def main() -> None:
     flags = read_flags()
     require_same_settings(flags)
-    defaults = train_flags([])
+    defaults = train_flags([]).documents
     data = prepare(flags.text, flags.folder / "data", defaults.val_ratio, defaults.num_pieces)
     benchmark = Benchmark(flags, data)
     curves: dict[str, list[Curve]] = {name: [] for name in TITLES}

@@ -20,7 +20,7 @@ sys.path.insert(0, str(CACHE.parent))
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.flags.old_flags import make_vocab_flags
+from gpt2zh.flags.make_vocab import make_vocab_flags
 from gpt2zh.system.files import write_text
 from gpt2zh.system.workers import batches, n_cores, ordered_map
 from gpt2zh.text.corpus import Corpus
@@ -33,7 +33,6 @@ from tokenizations.vocabulary import (
     CONTROL_TOKENS,
     SPACE,
     fill,
-    first_word,
     put_in_slots,
     read_vocabulary,
     special_tokens,
@@ -48,14 +47,12 @@ MOST_LISTED = 20  # entries that found no slot
 CHUNK = 50_000  # characters a task of a segmenting worker
 
 
-def main() -> None:
-    flags = make_vocab_flags()
+def main(argv: Sequence[str] | None = None) -> None:
+    flags = make_vocab_flags(argv)
     path = flags.raw_data_path
     if not path.exists() and not path.is_absolute() and (CACHE / path).exists():
         path = CACHE / path
-    target = flags.vocab_file or CACHE / (
-        "vocab_processed.json" if flags.type in ("bpe", "unigram") else "vocab_processed.txt"
-    )
+    target = flags.vocab_file or CACHE / ("vocab_processed.json" if flags.of_subwords else "vocab_processed.txt")
     special = flags.special_tokens
     corpus = Corpus(path)
     check(target, corpus, special)
@@ -69,7 +66,7 @@ def main() -> None:
         f"语料 {path}：{n_documents} 篇，{n_characters} 字",
         f"corpus {path}: {n_documents} documents, {n_characters} characters",
     )
-    if flags.type in ("bpe", "unigram"):
+    if flags.of_subwords:
         texts = sample(corpus, n_characters, flags.sample_characters)
         pipeline = learn_subwords(flags.type, texts, flags.vocab_size or SUBWORDS, flags.character_coverage, special)
         write_text(target, pipeline.to_str())
@@ -181,7 +178,7 @@ def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -
 def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[str]:
     """The vocabulary of `path` with special tokens and the characters that it lacks in its free slots; no id moves."""
     entries = read_vocabulary(path)
-    tokenizer = load_tokenizer(path, segment=first_word(entries) is not None)
+    tokenizer = load_tokenizer(path)
     missing: Counter[str] = Counter()
     for batch in batches(tqdm(corpus, desc="read", unit="doc", unit_scale=True), len, BATCH):
         missing += tokenizer.missing_characters(batch)

@@ -59,6 +59,21 @@ class Device:
         """A step's micro-batches on the device."""
         return [(self.tensor(inputs), self.tensor(targets)) for inputs, targets in micro_batches]
 
+    def start_read(self, *numbers: torch.Tensor) -> Callable[[], list[float]]:
+        """Begin to copy scalars from the device. The call that is returned waits for them, and for what they are computed from."""
+        packed = torch.stack([number.detach().float() for number in numbers])
+        if not self.gpus:
+            return packed.tolist
+        copied = torch.empty_like(packed, device="cpu", pin_memory=True).copy_(packed, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record()
+
+        def read() -> list[float]:
+            done.synchronize()
+            return copied.tolist()
+
+        return read
+
     def fits(self, work: Callable[[], None]) -> bool:
         """Whether the GPUs have memory enough for `work`, and SPARE left."""
         self.free_memory()

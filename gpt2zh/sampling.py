@@ -25,8 +25,8 @@ from gpt2zh.device import Device
 from gpt2zh.generation.decoder import Decoder, make_decoder
 from gpt2zh.generation.draft import Vocabulary
 from gpt2zh.generation.engine import Engine, room_for
-from gpt2zh.generation.logits import SamplingSettings
 from gpt2zh.generation.requests import Finished, Request
+from gpt2zh.generation.settings import SamplingSettings
 from gpt2zh.model.shape import shape_of
 
 if TYPE_CHECKING:  # generate.py does without transformers, which takes longer to load than a model

@@ -224,7 +224,7 @@ def test_a_vocabulary_has_exactly_the_lines_asked_for_and_every_character(
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr.decode()
-        tokenizer = load_tokenizer(tmp_path / "v.txt", segment="word" in arguments)
+        tokenizer = load_tokenizer(tmp_path / "v.txt")
         assert len(tokenizer) == size
         assert not any(tokenizer.unknown_id in tokenizer.encode(document) for document in book[:8])
     lines = (tmp_path / "v.txt").read_text(encoding="utf-8").splitlines()

@@ -7,17 +7,22 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from gpt2zh.flags import old_flags as flags
-from gpt2zh.flags import old_model_flags as model_flags
+from gpt2zh.flags.command_line import named_values
+from gpt2zh.flags.convert_shards import convert_shards_flags
+from gpt2zh.flags.evaluate import evaluate_flags
+from gpt2zh.flags.generate import generate_flags
+from gpt2zh.flags.make_vocab import make_vocab_flags
+from gpt2zh.flags.prepare_data import prepare_data_flags
+from gpt2zh.flags.train import train_flags
 
 ZH, EN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md"))
 PARSERS = {
-    "prepare_data.py": lambda argv: flags.prepare_data_flags(["a rule"], ["none"], argv),
-    "train.py": flags.train_flags,
-    "generate.py": model_flags.generate_flags,
-    "evaluate.py": model_flags.evaluate_flags,
-    "convert_shards.py": flags.convert_shards_flags,
-    "cache/make_vocab.py": flags.make_vocab_flags,
+    "prepare_data.py": lambda argv: prepare_data_flags(["a rule"], ["none"], argv),
+    "train.py": train_flags,
+    "generate.py": generate_flags,
+    "evaluate.py": evaluate_flags,
+    "convert_shards.py": convert_shards_flags,
+    "cache/make_vocab.py": make_vocab_flags,
 }
 
 
@@ -67,11 +72,11 @@ def test_paths_in_the_file_list_exist() -> None:
 
 def test_defaults_in_the_tables_are_the_parsers() -> None:
     of_train, of_generate = ZH.split("generate.py 常用的：")
-    for parsed, text, n in ((flags.train_flags([]), of_train, 8), (model_flags.generate_flags([]), of_generate, 3)):
+    for parsed, text, n in ((train_flags([]), of_train, 8), (generate_flags([]), of_generate, 3)):
         rows = re.findall(r"^\| `--(\w+)` \| (\S+) \|", text, flags=re.M)
         assert len(rows) >= n
         for name, shown in rows:
-            value = vars(parsed)[name]
+            value = named_values(parsed)[name]
             if value is not None and value != -1:
                 assert str(value) == str(Path(shown) if isinstance(value, Path) else shown), name
 

@@ -17,19 +17,16 @@ from tokenizations.tokenizer import TOKENIZER_FILE, Tokenizer
 from tokenizations.vocabulary import CONTROL_TOKENS, NEWLINE, SPACE, first_word, read_vocabulary, special_tokens
 
 
-def load_tokenizer(path: Path, segment: bool = False) -> Tokenizer:
+def load_tokenizer(path: Path) -> Tokenizer:
     """A tokenizer from a file or folder that a user names.
 
-        *.txt         vocabulary, one entry a line (and any other suffix)
-        *.json        tokenizer.json, as make_vocab.py --type bpe | unigram writes it
-        *.model       sentencepiece
-        a folder      with tokenizer.json, or with GPT-2's vocab.json and merges.txt
-
-    Args:
-        segment: the entries of a text file are words, not characters.
+    *.txt         vocabulary, one entry a line (and any other suffix)
+    *.json        tokenizer.json, as make_vocab.py --type bpe | unigram writes it
+    *.model       sentencepiece
+    a folder      with tokenizer.json, or with GPT-2's vocab.json and merges.txt
     """
     if is_text(path):
-        return load_vocabulary(path, segment)
+        return load_vocabulary(path)
     if path.is_dir():
         own = load_model_tokenizer(path)
         return own or load_bytes(path / "vocab.json", path / "merges.txt")
@@ -44,21 +41,10 @@ def is_text(path: Path) -> bool:
     return not path.is_dir() and path.suffix not in (".json", ".model")
 
 
-def load_vocabulary(path: Path, segment: bool) -> Tokenizer:
-    """A tokenizer from a vocabulary file, one entry a line."""
+def load_vocabulary(path: Path) -> Tokenizer:
+    """A tokenizer from a vocabulary file, one entry a line: of words where an entry is a word of Chinese, else of characters."""
     entries = read_vocabulary(path)
-    word = first_word(entries)
-    if segment and word is None:
-        raise UserError(
-            f"给了 --segment，但 {path} 的 {len(entries)} 个词条里没有词，只有字。请去掉 --segment，或用 cache/make_vocab.py --type word 造词表。",
-            f"--segment is given, but {path} has only characters among its {len(entries)} entries, no words. Leave --segment out, or make a vocabulary with cache/make_vocab.py --type word.",
-        )
-    if word is not None and not segment:
-        raise UserError(
-            f"{path} 是词级词表（如「{word}」），但没有给 --segment。请加上 --segment。",
-            f"{path} is a vocabulary of words (such as {word!r}), but --segment is not given. Add --segment.",
-        )
-    build = build_words if segment else build_verbatim if SPACE in entries else build_characters
+    build = build_words if first_word(entries) is not None else build_verbatim if SPACE in entries else build_characters
     pipeline = build(entries)
     keep_whole(pipeline, special_tokens(entries))
     return Tokenizer(pipeline, path)
@@ -109,7 +95,7 @@ def load_tokenizer_json(path: Path) -> Tokenizer:
     return Tokenizer(pipeline, path)
 
 
-def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) -> Tokenizer:
+def tokenizer_for_model(folder: Path, vocabulary: Path | None) -> Tokenizer:
     """The tokenizer to use with the model in `folder`: its own, which `vocabulary`, if given, must equal.
 
     Raises:
@@ -124,9 +110,7 @@ def tokenizer_for_model(folder: Path, vocabulary: Path | None, segment: bool) ->
                 f"{folder} has no tokenizer ({TOKENIZER_FILE}). Give the vocabulary it was trained with: --tokenizer_path.",
             )
         return own
-    if own is not None and isinstance(own.pipeline.model, tokenizers.models.Unigram) and is_text(vocabulary):
-        segment = segment or first_word(read_vocabulary(vocabulary)) is not None  # a model of words knows itself
-    given = load_tokenizer(vocabulary, segment)
+    given = load_tokenizer(vocabulary)
     require_same(own, given, folder)
     return given if own is None else own
 

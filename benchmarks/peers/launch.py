@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gpt2zh.flags.old_flags import train_flags
+from gpt2zh.flags.train import train_flags
 from gpt2zh.shards.build import build_shards
 from gpt2zh.shards.convert import export_shards
 from gpt2zh.shards.format import ShardSettings, differences, open_shards
@@ -69,7 +69,7 @@ def prepare(
     make = ["cache/make_vocab.py", "--type", "char", "--raw_data_path", corpus, "--vocab_file", vocabulary, *size]
     subprocess.run([sys.executable, *make], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     tokenizer = load_tokenizer(vocabulary)
-    copies, min_length = 1, train_flags([]).min_length
+    copies, min_length = 1, train_flags([]).documents.min_length
     while True:
         settings = ShardSettings(
             corpus_sha256(corpus), tokenizer.fingerprint, len(tokenizer), min_length, val_ratio, n_pieces

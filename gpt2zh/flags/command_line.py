@@ -1,121 +1,258 @@
-"""A command line under construction: flags with help in two languages, ranges, and every problem in one message.
+"""Flags as the typed fields of frozen dataclasses: a field declares its name, default, range, and its help in two languages.
 
-In: declarations, then a command line. Out: a namespace whose values are in range. Refuses: names that are none (never
-abbreviated), values out of range, text that is none; all of them at once.
+    @dataclass(frozen=True)
+    class Steps:
+        epochs: int = flag(5, "训练轮数", "passes over the corpus", POSITIVE)
+        stride: int | None = flag(None, "相邻窗口起点的距离", "distance between windows; tokens", POSITIVE, shown="n_ctx")
+
+    @dataclass(frozen=True)
+    class TrainFlags:
+        steps: Steps = group("训练", "training")
+
+    parse(TrainFlags, argv).steps.stride
+
+In: a class of groups, or of flags, and a command line. Out: an instance, its values in range. Refuses: unknown names (none is
+abbreviated), values out of range, bytes that are not text; all of them at once.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from gpt2zh.errors import UserError, UserErrors, bilingual
+from gpt2zh.flags.values import METAVARS, Range
+
+# ----- declarations ---------------------------------------------------------------------------------------------------
+
+Parsed = TypeVar("Parsed")
+Kind = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Range:
-    """What a number may be; the words stand in the message."""
+class Declaration:
+    """What a field says of its flag; see `flag`, and the others that make one."""
 
-    holds: Callable[[float], bool]
+    form: str  # "value", "switch", "unswitch", "optional", "inputs", "dead switch", "dead value", "silent"
     zh: str
     en: str
+    name: str | None = None
+    aliases: tuple[str, ...] = ()
+    allowed: Range | None = None
+    choices: Sequence[str] | None = None
+    kind: Kind | None = None
+    shown: str | None = None
 
 
-MOST = 10**9  # no count, size or length of a real run comes near
+def flag(
+    default: object,
+    zh: str,
+    en: str,
+    allowed: Range | None = None,
+    *,
+    name: str | None = None,
+    aliases: tuple[str, ...] = (),
+    choices: Sequence[str] | None = None,
+    kind: Kind | None = None,
+    shown: str | None = None,
+) -> Any:
+    """A flag with a value.
 
-POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
-NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
-SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
-BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
-SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")
-PENALTY = Range(lambda x: -100 <= x <= 100, "在 -100 到 100 之间", "between -100 and 100")
-LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
+    Args:
+        name: without dashes, where it is not the field's. kind: reads its text, where the field's type cannot.
+        shown: what the default None becomes, for --help.
+    """
+    return _field(default, Declaration("value", zh, en, name, aliases, allowed, choices, kind, shown))
 
 
-class Flags:
-    """A command line under construction: groups of flags, their ranges, and the flags without effect."""
+def switch(zh: str, en: str) -> Any:
+    """A flag that is off unless given."""
+    return _field(False, Declaration("switch", zh, en))
 
-    def __init__(self, zh: str, en: str) -> None:
-        self.parser = _Parser(
-            description=bilingual(zh, en), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        self.target: argparse._ArgumentGroup = self.parser
-        self.ranges: dict[str, Range] = {}
-        self.dead: dict[str, str] = {}
 
-    def group(self, zh: str, en: str) -> None:
-        """Start a titled group; the flags added from here on stand in it."""
-        self.target = self.parser.add_argument_group(bilingual(zh, en))
+def unswitch(name: str, zh: str, en: str) -> Any:
+    """A field that is True unless a flag of another name is given."""
+    return _field(True, Declaration("unswitch", zh, en, name))
 
-    def add(
-        self,
-        name: str,
-        default: str | int | float | Path | None,
-        zh: str,
-        en: str,
-        *,
-        allowed: Range | None = None,
-        choices: Sequence[str] | None = None,
-        kind: Callable[[str], object] | None = None,
-        aliases: Sequence[str] = (),
-        shown_default: str | None = None,
-    ) -> None:
-        """A flag with a value. `kind` is its type where the default does not tell it; `shown_default` says what None becomes."""
-        shown = shown_default if shown_default is not None else (str(default) or "''")
-        action = self.target.add_argument(
-            name,
-            *aliases,
-            default=default,
-            type=kind or (Path if isinstance(default, Path) else type(default)),
-            choices=choices,
-            metavar=None if choices else _metavar(kind or type(default)),
-            help=f"{bilingual(zh, en)} ({shown})".replace("%", "%%"),
-        )
-        if allowed is not None:
-            self.ranges[action.dest] = allowed
 
-    def optional(self, name: str, zh: str, en: str) -> None:
-        """A flag that may have a value: None where it is not given, "" where it is without one."""
-        self.target.add_argument(name, nargs="?", const="", metavar="PATH", help=bilingual(zh, en).replace("%", "%%"))
+def optional(zh: str, en: str) -> Any:
+    """A flag that may have a value: None where it is not given, "" where it is without one."""
+    return _field(None, Declaration("optional", zh, en))
 
-    def inputs(self, name: str, zh: str, en: str) -> None:
-        """One or more values without a name in front."""
-        self.target.add_argument(name, nargs="+", metavar="INPUT", help=bilingual(zh, en))
 
-    def switch(self, name: str, zh: str, en: str) -> None:
-        """A flag that is off unless given."""
-        self.target.add_argument(name, action="store_true", help=bilingual(zh, en).replace("%", "%%"))
+def inputs(zh: str, en: str) -> Any:
+    """One or more values without a name in front."""
+    return _field((), Declaration("inputs", zh, en))
 
-    def without_effect(self, name: str, reason_zh: str, reason_en: str, *, takes_value: bool) -> None:
-        """Accept a flag of the ancestor's that changes nothing here; using it is answered by a line that says so."""
-        self.dead[name.removeprefix("--")] = bilingual(
-            f"{name} 已不起作用：{reason_zh}", f"{name} has no effect: {reason_en}"
-        )
-        text = bilingual(f"（不起作用）{reason_zh}", f"(no effect) {reason_en}")
-        if takes_value:
-            self.target.add_argument(name, default=None, metavar="…", help=text)
-        else:
-            self.target.add_argument(name, action="store_true", help=text)
 
-    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse and check. Raises UserErrors with every value out of its range."""
-        flags = self.parser.parse_args(argv)
-        problems = [
-            (f"--{dest} 里有不是文字的字节", f"--{dest} has bytes that are no text")
-            for dest, value in vars(flags).items()
-            if any("\ud800" <= character <= "\udfff" for character in str(value))
-        ]
-        for dest, allowed in self.ranges.items():
-            value = getattr(flags, dest)
-            if value is not None and not allowed.holds(value):
-                problems.append((f"--{dest} {value}：应{allowed.zh}", f"--{dest} {value}: must be {allowed.en}"))
-        if problems:
-            raise UserErrors(problems)
-        for dest, note in self.dead.items():
-            if getattr(flags, dest):
-                print(note)
-        return flags
+def dead(zh: str, en: str, *, takes_value: bool) -> Any:
+    """A flag of the ancestor's that changes nothing here; using it is answered by a line that says so, with the reason."""
+    return _field(None if takes_value else False, Declaration("dead value" if takes_value else "dead switch", zh, en))
+
+
+def silent() -> Any:
+    """A switch that is found out without it; it is accepted, shown nowhere, and says nothing."""
+    return _field(False, Declaration("silent", "", ""))
+
+
+def group(zh: str, en: str, default: object = MISSING) -> Any:
+    """A field that is a group of flags, under a title. `default`: an instance whose values are the defaults, where they are others."""
+    if default is MISSING:
+        return field(metadata={"title": bilingual(zh, en)}, kw_only=True)
+    return field(default=default, metadata={"title": bilingual(zh, en)}, kw_only=True)
+
+
+def _field(default: object, declaration: Declaration) -> Any:
+    return field(default=default, metadata={"flag": declaration})
+
+
+# ----- from declarations to values ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a script: its field, and where it stands.
+
+    Args:
+        path: names of the fields that lead to it, its own last. kind: reads its text. title: of its group; "" has none.
+    """
+
+    path: tuple[str, ...]
+    declaration: Declaration
+    default: Any
+    kind: Kind
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name or self.path[-1]
+
+
+def flags_of(script: type, path: tuple[str, ...] = (), title: str = "", defaults: object = None) -> Iterator[Flag]:
+    """The flags of a script's class, and of its groups, in their order."""
+    hints = get_type_hints(script)
+    for one in fields(script):
+        if "title" in one.metadata:
+            given = None if one.default is MISSING else one.default
+            yield from flags_of(hints[one.name], (*path, one.name), one.metadata["title"], given)
+        elif "flag" in one.metadata:
+            declaration = one.metadata["flag"]
+            default = one.default if defaults is None else getattr(defaults, one.name)
+            yield Flag((*path, one.name), declaration, default, declaration.kind or _kind(hints[one.name]), title)
+
+
+def parse(
+    script: type[Parsed], argv: Sequence[str] | None, choices: Mapping[str, Sequence[str]] | None = None
+) -> Parsed:
+    """The flags of a command line.
+
+    Args:
+        script: a frozen dataclass; its docstring says what the script does, in both languages.
+        choices: of flags that only the script knows them of; {choices} in their help is replaced by them.
+
+    Raises:
+        UserErrors: all values that are out of range, or not text.
+    """
+    found = list(flags_of(script))
+    parser = _Parser(
+        description=script.__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    targets: dict[str, argparse._ActionsContainer] = {"": parser}
+    for one in found:
+        if one.title not in targets:
+            targets[one.title] = parser.add_argument_group(one.title)
+        _add(targets[one.title], one, (choices or {}).get(one.name))
+    values = vars(parser.parse_args(argv))
+    problems = [
+        (f"--{name} 里有不是文字的字节", f"--{name} has bytes that are not text")
+        for name, value in values.items()
+        if any("\ud800" <= character <= "\udfff" for character in str(value))
+    ]
+    for one in found:
+        value, allowed = values[one.name], one.declaration.allowed
+        if allowed is not None and value is not None and not allowed.holds(value):
+            problems.append((f"--{one.name} {value}：应{allowed.zh}", f"--{one.name} {value}: must be {allowed.en}"))
+    if problems:
+        raise UserErrors(problems)
+    for one in found:
+        if one.declaration.form.startswith("dead") and values[one.name]:
+            print(
+                bilingual(
+                    f"--{one.name} 已不起作用：{one.declaration.zh}",
+                    f"--{one.name} has no effect: {one.declaration.en}",
+                )
+            )
+    return _build(script, (), {one.path: values[one.name] for one in found})
+
+
+def named_values(flags: object) -> dict[str, object]:
+    """The values of all flags of a script, by their names on the command line, as training.json and samples.json have them."""
+    values: dict[str, object] = {}
+    for one in flags_of(type(flags)):
+        value = flags
+        for name in one.path:
+            value = getattr(value, name)
+        values[one.name] = not value if one.declaration.form == "unswitch" else value
+    return values
+
+
+def _build(script: type[Parsed], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> Parsed:
+    """An instance of a class, and of its groups, from the values of its flags."""
+    hints = get_type_hints(script)
+    arguments: dict[str, object] = {}
+    one: Field[object]
+    for one in fields(script):  # type: ignore[arg-type] # a dataclass, which mypy cannot say of a type variable
+        if "title" in one.metadata:
+            arguments[one.name] = _build(hints[one.name], (*path, one.name), values)
+        elif "flag" in one.metadata:
+            value = values[(*path, one.name)]
+            arguments[one.name] = not value if one.metadata["flag"].form == "unswitch" else value
+    return script(**arguments)
+
+
+def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str] | None) -> None:
+    """Declare a flag to argparse."""
+    declaration, name = one.declaration, f"--{one.name}"
+    words = " ".join(choices or ())
+    text = bilingual(declaration.zh.replace("{choices}", words), declaration.en.replace("{choices}", words))
+    text = text.replace("%", "%%")
+    match declaration.form:
+        case "switch" | "unswitch":
+            target.add_argument(name, action="store_true", help=text)
+        case "silent":
+            target.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+        case "optional":
+            target.add_argument(name, nargs="?", const="", metavar="PATH", help=text)
+        case "inputs":
+            target.add_argument(one.name, nargs="+", metavar="INPUT", help=text)
+        case "dead switch":
+            target.add_argument(
+                name, action="store_true", help=f"（不起作用）{declaration.zh} / (no effect) {declaration.en}"
+            )
+        case "dead value":
+            help_ = f"（不起作用）{declaration.zh} / (no effect) {declaration.en}"
+            target.add_argument(name, default=None, metavar="…", help=help_)
+        case _:
+            shown = declaration.shown if declaration.shown is not None else (str(one.default) or "''")
+            wanted = declaration.choices or (None if "{choices}" in declaration.zh else choices)
+            target.add_argument(
+                name,
+                *(f"--{alias}" for alias in declaration.aliases),
+                default=one.default,
+                type=one.kind,
+                choices=wanted,
+                metavar=None if wanted else METAVARS.get(one.kind, "TEXT"),
+                help=f"{text} ({shown})".replace("%%", "%").replace("%", "%%"),
+            )
+
+
+def _kind(hint: object) -> Kind:
+    """What reads the text of a value of a field's type: the type itself, without None."""
+    kinds = [kind for kind in get_args(hint) if kind is not types.NoneType] if get_args(hint) else [hint]
+    kind = kinds[0]
+    assert isinstance(kind, type)
+    return kind
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,77 +263,3 @@ class _Parser(argparse.ArgumentParser):
             f"命令行有误：{message}。运行 {self.prog} --help 看全部参数。",
             f"command line: {message}. {self.prog} --help shows all flags.",
         )
-
-
-def or_auto(kind: type[int] | type[float], zh: str, en: str) -> Callable[[str], float | None]:
-    """A reader of numbers; `auto` is None, as if the flag was not given."""
-
-    def read(text: str) -> float | None:
-        try:
-            return None if text == "auto" else kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                bilingual(f"{text!r} 不是{zh}，也不是 auto", f"{text!r} is neither {en} nor auto")
-            ) from None
-
-    return read
-
-
-number_or_auto = or_auto(float, "数", "a number")
-whole_or_auto = or_auto(int, "整数", "a whole number")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Every so many optimiser steps, or every so many seconds; neither: never."""
-
-    steps: int | None = None
-    seconds: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.seconds:g}s" if self.seconds else str(self.steps or 0)
-
-
-SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-def interval(text: str) -> Interval:
-    """Steps as in `500`, or time as in `90s`, `15m`, `2h`; 0 is never."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "")
-    try:
-        value = float(number) if unit else int(number)
-        if not 0 <= value <= MOST:
-            raise ValueError
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            bilingual(
-                f"{text!r} 应是步数，如 500，或时间，如 90s、15m、2h",
-                f"{text!r} must be steps, as in 500, or a time, as in 90s, 15m, 2h",
-            )
-        ) from None
-    return Interval(seconds=value * SECONDS[unit] or None) if unit else Interval(steps=int(value) or None)
-
-
-def two_shares(text: str) -> tuple[float, float]:
-    """Two numbers from 0 to below 1, with a comma between."""
-    try:
-        first, second = (float(part) for part in text.replace("，", ",").split(","))
-        if not (0 <= first < 1 and 0 <= second < 1):
-            raise ValueError
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            bilingual(
-                f"{text!r} 不是两个 0 到 1 之间的数，如 0.9,0.95",
-                f"{text!r} is not two numbers below 1, as in 0.9,0.95",
-            )
-        ) from None
-    return first, second
-
-
-METAVARS = {int: "N", float: "X", number_or_auto: "X", whole_or_auto: "N"}
-
-
-def _metavar(kind: Callable[[str], object]) -> str:
-    if isinstance(kind, type) and issubclass(kind, Path):
-        return "PATH"
-    return METAVARS.get(kind, "TEXT")

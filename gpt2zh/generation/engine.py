@@ -18,8 +18,9 @@ import torch
 
 from gpt2zh.generation.decoder import Decoder
 from gpt2zh.generation.draft import EXTRA_TO_FINISH, Draft, Meanings, Vocabulary
-from gpt2zh.generation.logits import SamplingSettings, choose, penalise
+from gpt2zh.generation.logits import choose, penalise
 from gpt2zh.generation.requests import Event, Request
+from gpt2zh.generation.settings import SamplingSettings
 
 
 def room_for(requests: Iterable[Request]) -> int:

@@ -7,60 +7,15 @@ typical; each works on what those before it left, so that after top-k only k num
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from gpt2zh.errors import UserError
+from gpt2zh.generation.settings import SamplingSettings
 
 MOST_IN_NUCLEUS = (
     1024  # tokens that nearly always hold top-p's probability, found in a tenth of the time that sorting V takes
 )
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How to choose tokens, and when a text is over. The defaults are the model's own distribution, to the document's end.
-
-    Args:
-        temperature: divides the logits; 0 always takes the most probable token.
-        top_k: keep the k most probable; 0 keeps all.
-        top_p: keep the most probable tokens whose probabilities reach p; 0 or 1 keep all. Holtzman et al. 2020.
-        min_p: drop what is less probable than this share of the most probable; 0 keeps all. Nguyen et al. 2024.
-        typical_p: keep the tokens nearest to the entropy whose probabilities reach p; 0 or 1 keep all. Meister et al. 2022.
-        repetition_penalty: above 1 makes tokens that occurred less probable. Keskar et al. 2019, with the sign put right.
-        presence_penalty: taken off the logit of a token that occurred. OpenAI's, as the next.
-        frequency_penalty: taken off the logit of a token as often as it occurred.
-        penalty_window: the penalties look at so many tokens back, prefix included; 0 is all.
-        no_repeat_ngram: no n tokens occur twice in this order; 0 is off. Paulus et al. 2017.
-        break_loops: a text that repeats itself over and over is taken back to before that, and goes on otherwise.
-        sentences: write so many sentences, then stop; 0 is off.
-        finish_sentence: when the length is reached, write on to the end of the sentence.
-        ignore_end: never end the document.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.0
-    min_p: float = 0.0
-    typical_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    penalty_window: int = 256
-    no_repeat_ngram: int = 0
-    break_loops: bool = True
-    sentences: int = 0
-    finish_sentence: bool = False
-    ignore_end: bool = False
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether any penalty needs to know what occurred."""
-        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
-
-
-# ----- penalties ------------------------------------------------------------------------------------------------------
 
 
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from gpt2zh.generation.logits import SamplingSettings
+    from gpt2zh.generation.settings import SamplingSettings
 
 End = Literal["length", "document", "sentence", "loop"]
 

@@ -15,10 +15,10 @@ from gpt2zh.errors import say
 from gpt2zh.generation.decoder import Decoder
 from gpt2zh.generation.draft import Vocabulary
 from gpt2zh.generation.engine import Engine, room_for
-from gpt2zh.generation.logits import SamplingSettings
 from gpt2zh.generation.requests import Event, Finished, Request
 from gpt2zh.generation.samples import Sample, sample_block
 from gpt2zh.generation.screen import Screen, Stream
+from gpt2zh.generation.settings import SamplingSettings
 
 
 class Tokenizer(Vocabulary, Protocol):

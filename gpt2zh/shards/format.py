@@ -47,6 +47,15 @@ class ShardSettings:
     def key(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
+    def decide_text(self) -> dict[str, object]:
+        """Those of the settings that decide which ids a run reads, for `resume.compare`."""
+        return {
+            "corpus": self.corpus_sha256,
+            "vocabulary": self.tokenizer,
+            "min_length": self.min_length,
+            "val_ratio": self.val_ratio,
+        }
+
 
 @dataclass(frozen=True)
 class DocumentCounts:

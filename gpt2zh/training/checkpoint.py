@@ -4,7 +4,7 @@
     tokenizer.json, tokenizer_config.json                    AutoTokenizer gives the ids of training
     training.json                                            step, losses and the command line behind the weights
     SHA256SUMS                                               checksums of these files
-    state.json, state.safetensors                            in checkpoints/step_N only (run_state.py)
+    state.json, state.safetensors                            in checkpoints/step_N only (state.py)
 
 In: a model, a tokenizer, a `RunState`. Out: the folder, written beside and renamed: a kill leaves the old one.
 Refuses: checkpoints that are damaged.
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,28 @@ FOLDER = re.compile(r"step_\d+")
 RETRY = 60.0  # seconds until a checkpoint that could not be written is tried again
 
 
+@dataclass(frozen=True)
+class ModelRecord:
+    """What training.json says of a model: how its weights came about. What is None is not written.
+
+    Args:
+        flags: of train.py, by name. command: the command line, in words.
+        epoch: the number, from 1, of the epoch. step: optimiser steps made.
+        val: the last validation's figures by name: loss in nats a token, perplexity, bits_per_character.
+    """
+
+    flags: dict[str, str]
+    command: list[str]
+    epoch: int | None = None
+    step: int | None = None
+    val: dict[str, float] | None = None
+
+    def as_json(self) -> str:
+        """The file's text."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+
+
 class FolderWriter(Protocol):
     """What a model folder asks of a tokenizer."""
 
@@ -46,7 +68,7 @@ def save_model(
     folder: Path,
     model: GPT2LMHeadModel,
     tokenizer: FolderWriter,
-    record: dict[str, object],
+    record: ModelRecord,
     weights: dict[str, torch.Tensor] | None = None,
     state: RunState | None = None,
 ) -> None:
@@ -55,7 +77,7 @@ def save_model(
         # save_pretrained empties what it is given
         model.save_pretrained(beside, state_dict=None if weights is None else dict(weights))
         tokenizer.save(beside, model.config.n_positions)
-        write_text(beside / "training.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_text(beside / "training.json", record.as_json())
         if state is not None:
             write_state(beside, state)
         seal(beside)
@@ -110,16 +132,16 @@ class Checkpoints:
         state: RunState,
         model: GPT2LMHeadModel,
         tokenizer: FolderWriter,
-        record: dict[str, object],
+        record: ModelRecord,
         weights: dict[str, torch.Tensor] | None,
     ) -> None:
         """Copy all that is to be written, and have it written. Waits for the one before."""
         self.wait()
-        weights = copied(weights if weights is not None else dict(model.named_parameters()))
+        weights = copied(weights if weights is not None else dict[str, torch.Tensor](model.named_parameters()))
         state = replace(state, optimizer=copied(state.optimizer), random=copied(state.random))
         self.saved_at, self.failed = time.monotonic(), False
         folder = self.root / f"step_{state.progress.step:08d}"
-        write = partial(save_model, folder, model, tokenizer, dict(record), weights, state)
+        write = partial(save_model, folder, model, tokenizer, record, weights, state)
         self.writer = threading.Thread(target=self._write, args=(folder, write), name="checkpoint", daemon=True)
         self.writer.start()
 
@@ -172,7 +194,7 @@ def find_checkpoint(root: Path, wanted: str) -> Path | None:
     Raises:
         UserErrors: `wanted` is damaged or not there, or all that are there are damaged.
     """
-    damaged = []
+    damaged: list[tuple[str, str]] = []
     for folder in [Path(wanted)] if wanted else in_order(root)[::-1]:
         wrong = faults(folder)
         if not wrong:

@@ -39,7 +39,7 @@ from torch.optim import Optimizer
 from gpt2zh.device import Device, seed_everything
 from gpt2zh.errors import UserErrors, bilingual
 from gpt2zh.training.one_end import LOST, Ended, OneEnd, first_line
-from gpt2zh.training.processes import OptimizerState, SingleProcess, parts
+from gpt2zh.training.processes import OptimizerState, SingleProcess
 
 Answer = TypeVar("Answer")
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -183,10 +183,10 @@ class Distributed(SingleProcess):
         return {name: weight for name, weight in weights.items() if name in own}
 
     def optimizer_state(self, model: nn.Module, optimizer: Optimizer) -> OptimizerState:
-        return cast(OptimizerState, get_optimizer_state_dict(model, parts(optimizer), options=WHOLE).get("state", {}))
+        return cast(OptimizerState, get_optimizer_state_dict(model, optimizer, options=WHOLE).get("state", {}))
 
     def set_optimizer_state(self, model: nn.Module, optimizer: Optimizer, state: OptimizerState) -> None:
-        fresh = get_optimizer_state_dict(model, parts(optimizer), options=WHOLE)
+        fresh = get_optimizer_state_dict(model, optimizer, options=WHOLE)
         whole = cast(dict[str, Any], {**fresh, "state": state}) if self.rank == 0 else {}
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-        set_optimizer_state_dict(model, parts(optimizer), whole, options=options)
+        set_optimizer_state_dict(model, optimizer, whole, options=options)

@@ -1,117 +1,34 @@
-"""Optimiser, parameter groups, learning-rate schedule.
+"""How gradients become new weights.
 
-In: a model and numbers. Out: AdamW over every parameter once; a pure function from step to learning-rate factor.
+In: a model, a `Recipe`'s numbers, gradients. Out: an optimiser with every parameter once; its updates.
+An update whose gradient is not finite is left out on the device, so that no step waits for a GPU to say whether it is.
 """
 
 import logging
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 from gpt2zh.errors import UserError
 
-DECAY_SHARE = 0.2  # of the steps, the end of "wsd"
+MOMENTUM = 0.95  # Muon's
+ITERATIONS = 5  # of Newton-Schulz
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+SMALLEST_NORM = 1e-7
 
 
-def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay, vectors (biases, layer norms) do not. Every parameter is in exactly one group."""
-    return [
-        {"params": [parameter for parameter in parameters if parameter.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
-    ]
+# ----- a step, after the gradients are there --------------------------------------------------------------------------
 
 
-class MuonAndAdamW:
-    """Two optimisers, called as one: a step that is skipped, its gradients not finite, is skipped by both."""
-
-    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
-        self.parts = muon, adamw
-
-    @property
-    def param_groups(self) -> list[dict[str, object]]:
-        """The groups of both; a state that is loaded replaces them."""
-        return [group for part in self.parts for group in part.param_groups]
-
-    def step(self) -> None:
-        """One update by both."""
-        for part in self.parts:
-            part.step()
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-        for part in self.parts:
-            part.zero_grad(set_to_none)
-
-
-def build_optimizer(
-    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
-) -> torch.optim.Optimizer | MuonAndAdamW:
-    """The optimiser of a run, with every parameter once.
-
-    Args:
-        name: "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon" (Jordan 2024)
-            for the matrices of the blocks and AdamW for the rest. Muon's steps are scaled to the size of AdamW's (Liu et
-            al. 2025), so one learning rate serves both; that scale is the same for a matrix and its transpose, which
-            matters as GPT-2 keeps its matrices as (in, out).
-    """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    hidden = [parameter for parameter in model.transformer.h.parameters() if parameter.dim() == 2]
-    if name == "adamw8bit":
-        return adamw8bit()(parameter_groups(parameters, weight_decay), lr=lr, betas=betas, eps=eps)
-    if name == "adamw":
-        hidden = []
-    taken = {id(parameter) for parameter in hidden}
-    rest = [parameter for parameter in parameters if id(parameter) not in taken]
-    adamw = torch.optim.AdamW(parameter_groups(rest, weight_decay), lr=lr, betas=betas, eps=eps, fused=True)
-    if not hidden:
-        return adamw
-    muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-    return MuonAndAdamW(muon, adamw)
-
-
-def parts(optimizer: torch.optim.Optimizer | MuonAndAdamW) -> tuple[torch.optim.Optimizer, ...]:
-    """The optimisers of torch's own kind."""
-    return getattr(optimizer, "parts", (optimizer,))
-
-
-def forget(optimizer: torch.optim.Optimizer | MuonAndAdamW) -> None:
-    """Drop gradients and moments, as if no step had been made."""
-    optimizer.zero_grad()
-    for part in parts(optimizer):
-        part.state.clear()
-
-
-def adamw8bit() -> type[torch.optim.Optimizer]:
-    """bitsandbytes' AdamW8bit, where it is installed: on GPUs, and since its version 0.50 on CPUs."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it warns of on a CPU are other kernels
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        raise UserError(
-            '--optimizer adamw8bit 要用 bitsandbytes：pip install "bitsandbytes>=0.50"',
-            '--optimizer adamw8bit needs bitsandbytes: pip install "bitsandbytes>=0.50"',
-        ) from None
-    return AdamW8bit
-
-
-def lr_factor(step: int, warmup_steps: int, n_steps: int, schedule: str = "linear") -> float:
-    """Factor of the peak learning rate for update `step` (from 0): linear up over warmup_steps, then by `schedule` to 0.
-
-    The first update already moves (factor 1 / warmup_steps), and after n_steps updates the factor would be 0.
-
-    Args:
-        schedule: "linear"; "cosine", half a wave (Loshchilov & Hutter 2017); "wsd", the peak until the last DECAY_SHARE of
-            the run, then linear (warm-up, stable, decay: Hu et al. 2024).
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    left = max(0.0, (n_steps - step) / max(1, n_steps - warmup_steps))  # 1 after the warm-up, 0 at the end
-    if schedule == "cosine":
-        return (1 - math.cos(math.pi * left)) / 2
-    if schedule == "wsd":
-        return min(1.0, max(0.0, (n_steps - step) / max(1.0, DECAY_SHARE * n_steps)))
-    return left
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Use `lr` for the next update."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
 
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
@@ -124,7 +41,149 @@ def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
     return norm
 
 
-def set_lr(optimizer: torch.optim.Optimizer | MuonAndAdamW, lr: float) -> None:
-    """Use `lr` for the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def update(optimizer: Optimizer, scaler: torch.amp.GradScaler, grad_norm: torch.Tensor) -> None:
+    """One update, left out where the norm of the gradients, a scalar, is not finite.
+
+    fp16's scaler looks for itself. bitsandbytes' optimisers cannot leave out a step: for them the host waits.
+    """
+    if scaler.is_enabled() or getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = (~torch.isfinite(grad_norm)).float()  # type: ignore[attr-defined] # as GradScaler sets it
+        scaler.step(optimizer)
+        scaler.update()
+    elif math.isfinite(grad_norm):
+        optimizer.step()
+
+
+# ----- optimisers -----------------------------------------------------------------------------------------------------
+
+
+def build_optimizer(
+    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
+) -> Optimizer:
+    """The optimiser of a run, with every parameter once.
+
+    Args:
+        model: a GPT2LMHeadModel.
+        name: "adamw" (Loshchilov & Hutter 2019); "adamw8bit", its moments in 8 bits (bitsandbytes); "muon", for the matrices of
+            the blocks, and AdamW for the rest.
+    """
+    if name == "muon":
+        return MuonAndAdamW(model, lr, weight_decay, betas, eps)
+    groups = parameter_groups([parameter for parameter in model.parameters() if parameter.requires_grad], weight_decay)
+    if name == "adamw8bit":
+        return adamw8bit()(groups, lr=lr, betas=betas, eps=eps)  # type: ignore[call-arg]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors (biases, layer norms) do not. Every parameter is in exactly one group."""
+    return [
+        {"params": [parameter for parameter in parameters if parameter.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def adamw8bit() -> type[Optimizer]:
+    """bitsandbytes' AdamW8bit, where it is installed: on GPUs, and since its version 0.50 on CPUs."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it warns of on a CPU are other kernels
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            '--optimizer adamw8bit 要用 bitsandbytes：pip install "bitsandbytes>=0.50"',
+            '--optimizer adamw8bit needs bitsandbytes: pip install "bitsandbytes>=0.50"',
+        ) from None
+    return AdamW8bit
+
+
+class MuonAndAdamW(Optimizer):
+    """Muon (Jordan 2024) for the matrices of a GPT-2's blocks; AdamW, fused, for embeddings, biases and layer norms.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al. 2025), so one learning rate serves both. That scale is the same
+    for a matrix and its transpose, which matters as GPT-2 keeps its matrices as (in, out). Equal to torch.optim.Muon beside
+    torch.optim.AdamW, but for `found_inf` (tests compare them bit for bit).
+
+    Args:
+        model: a GPT2LMHeadModel.
+    """
+
+    _step_supports_amp_scaling = True  # GradScaler hands over `found_inf`, and need not read it
+
+    def __init__(
+        self, model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
+    ) -> None:
+        blocks = model.get_submodule("transformer.h")
+        matrices = [parameter for parameter in blocks.parameters() if parameter.requires_grad and parameter.dim() == 2]
+        taken = set(matrices)
+        rest = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter not in taken]
+        groups = [
+            {"params": matrices, "weight_decay": weight_decay, "muon": True},
+            *parameter_groups(rest, weight_decay),
+        ]
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "muon": False, "fused": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override] # there is no closure
+        """One update of all parameters that have a gradient; none where `found_inf`, if it was set, is not 0."""
+        found_inf: torch.Tensor | None = getattr(self, "found_inf", None)
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if group["muon"]:
+                for parameter in parameters:
+                    self._muon(parameter, group["lr"], group["weight_decay"], found_inf)
+            else:
+                self._adamw(parameters, group, found_inf)
+
+    def _muon(self, weight: nn.Parameter, lr: float, weight_decay: float, found_inf: torch.Tensor | None) -> None:
+        """Update one matrix, and its momentum."""
+        grad, state = weight.grad, self.state[weight]
+        assert grad is not None
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(grad)
+        momentum = state["momentum_buffer"].lerp(grad, 1 - MOMENTUM)
+        direction = orthogonal(grad.lerp(momentum, MOMENTUM))  # Nesterov's: one step ahead
+        size = lr * (0.2 * math.sqrt(max(weight.shape)))
+        new = weight.mul(1 - lr * weight_decay).add_(direction, alpha=-size)
+        for kept, value in ((state["momentum_buffer"], momentum), (weight, new)):
+            kept.copy_(value if found_inf is None else torch.where(found_inf == 0, value, kept))
+
+    def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any], found_inf: torch.Tensor | None) -> None:
+        """Update the parameters of a group, and their moments, by torch's fused kernel."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            list[torch.Tensor](parameters),
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            found_inf=found_inf,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix with all its singular values near 1, in bf16, by Newton-Schulz iterations (Jordan 2024)."""
+    a, b, c = COEFFICIENTS
+    x = matrix.bfloat16()
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = x.T if is_tall else x  # (n, m), n <= m
+    x = x / x.norm().clamp(min=SMALLEST_NORM)
+    for _ in range(ITERATIONS):
+        gram = x @ x.T  # (n, n)
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x

@@ -7,7 +7,7 @@ In: what torchrun sets in the environment. Out: calls for train.py's loop. Refus
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -113,17 +113,13 @@ class SingleProcess:
 
     def optimizer_state(self, model: "nn.Module", optimizer: "Optimizer") -> "OptimizerState":
         """The moments of an optimiser, whole, in the first process. Some may be the optimiser's own tensors, not copies."""
-        states: OptimizerState = {}
-        for part in parts(optimizer):
-            names, found = names_by_id(model, part), part.state_dict()["state"]
-            states |= {names[number]: values for number, values in found.items()}
-        return states
+        names, found = names_by_id(model, optimizer), optimizer.state_dict()["state"]
+        return {names[number]: values for number, values in found.items()}
 
     def set_optimizer_state(self, model: "nn.Module", optimizer: "Optimizer", state: "OptimizerState") -> None:
         """Give an optimiser, which is new, the state that the first process has; the other processes' is not read."""
-        for part in parts(optimizer):
-            found = {number: state[name] for number, name in names_by_id(model, part).items() if name in state}
-            part.load_state_dict({**part.state_dict(), "state": found})
+        found = {number: state[name] for number, name in names_by_id(model, optimizer).items() if name in state}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": found})
 
 
 def names_by_id(model: "nn.Module", optimizer: "Optimizer") -> dict[int, str]:
@@ -131,11 +127,6 @@ def names_by_id(model: "nn.Module", optimizer: "Optimizer") -> dict[int, str]:
     names = {parameter: name for name, parameter in model.named_parameters()}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {number: names[parameter] for number, parameter in enumerate(parameters)}
-
-
-def parts(optimizer: "Optimizer") -> "Sequence[Optimizer]":
-    """The optimisers of torch's own kind."""
-    return getattr(optimizer, "parts", (optimizer,))
 
 
 def start_processes() -> SingleProcess:

@@ -5,16 +5,14 @@ The figures behind the defaults are in docs/log.md, "Which recipe".
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from gpt2zh.flags.command_line import flag
+from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, number_or_auto, two_shares
 
 LR_AT_384 = {"muon": 5e-3, "adamw": 2e-3, "adamw8bit": 2e-3}  # peak learning rate of a model 384 wide
 WARMUP_SHARE = 0.1
 MOST_WARMUP = 2000
-
-
-PACE_AFTER = 10  # steps, before a run with --max_hours is planned by its pace
-RESERVE = 0.03  # of the time, for what the pace does not show: the end's validation and saving
 
 
 @dataclass(frozen=True)
@@ -38,25 +36,65 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command line asks for; None where it leaves the choice to the recipe. `warmup` below 1 is a share of the run."""
+    """What the command line asks for, a group of its flags; None where it leaves the choice to `recipe`."""
 
-    optimizer: str | None = None
-    lr: float | None = None
-    betas: tuple[float, float] | None = None
-    weight_decay: float | None = None
-    schedule: str | None = None
-    warmup: float | None = None
+    recipe: str = flag(
+        "tuned",
+        "tuned：我们测得最好的；classic：祖先 GPT2-Chinese 的",
+        "tuned, the best that we measured; classic, that of GPT2-Chinese",
+        choices=["tuned", "classic"],
+    )
+    optimizer: str | None = flag(
+        None,
+        "优化器；muon 管各层的矩阵，其余归 adamw；adamw8bit 要装 bitsandbytes",
+        "optimiser; muon for the blocks' matrices, adamw for the rest; adamw8bit needs bitsandbytes",
+        choices=["adamw", "muon", "adamw8bit"],
+        shown="muon；硬件没有 bf16 则 adamw / muon, adamw where the hardware has no bf16",
+    )
+    lr: float | None = flag(
+        None,
+        "学习率的峰值，或 auto",
+        "peak learning rate, or auto",
+        POSITIVE,
+        kind=number_or_auto,
+        shown="auto：按模型宽度 / by the model's width",
+    )
+    warmup_steps: float | None = flag(
+        None,
+        "预热多少次更新；小于 1 则是占总数的比例",
+        "optimiser steps of warm-up; below 1 a share of the run",
+        NOT_NEGATIVE,
+        shown="总步数的十分之一，至多 2000 / a tenth of all, at most 2000",
+    )
+    schedule: str | None = flag(
+        None,
+        "预热之后学习率怎样降到 0：linear 直线；cosine 余弦；wsd 先不变，最后五分之一直线下降",
+        "how the learning rate falls to 0 after the warm-up: linear; cosine; wsd, constant, then linear in the last fifth",
+        choices=["linear", "cosine", "wsd"],
+        shown="linear",
+    )
+    weight_decay: float | None = flag(
+        None, "权重衰减，只作用于矩阵", "weight decay, on matrices only", NOT_NEGATIVE, shown="0.1"
+    )
+    betas: tuple[float, float] | None = flag(
+        None,
+        "AdamW 的两个动量系数，如 0.9,0.95",
+        "AdamW's two momentum coefficients, as in 0.9,0.95",
+        kind=two_shares,
+        shown="0.9,0.95",
+    )
 
 
-def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) -> Recipe:
+def choose_recipe(wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) -> Recipe:
     """The recipe of a run.
 
     Args:
-        name: "tuned", ours; "classic", GPT2-Chinese's: AdamW as it was then, 2,000 steps of warm-up however short the run.
+        wishes: its `recipe` is "tuned", ours; or "classic", GPT2-Chinese's: AdamW as it was then, 2,000 steps of warm-up however
+            short the run.
         n_embd: width of the model. n_steps: optimiser steps of the run.
         fast_bf16: the hardware multiplies bf16, which Muon does whatever the precision of the run.
     """
-    if name == "classic":
+    if wishes.recipe == "classic":
         usual = Recipe("adamw", 1.5e-4, (0.9, 0.999), 1e-6, 0.0, "linear", 2000)
     else:
         optimizer = wishes.optimizer or ("muon" if fast_bf16 else "adamw")
@@ -69,7 +107,7 @@ def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf1
             "linear",
             min(MOST_WARMUP, math.ceil(WARMUP_SHARE * n_steps)),
         )
-    warmup = usual.warmup_steps if wishes.warmup is None else wishes.warmup
+    warmup = usual.warmup_steps if wishes.warmup_steps is None else wishes.warmup_steps
     return Recipe(
         optimizer=wishes.optimizer or usual.optimizer,
         lr=usual.lr if wishes.lr is None else wishes.lr,
@@ -79,43 +117,3 @@ def choose_recipe(name: str, wishes: Wishes, n_embd: int, n_steps: int, fast_bf1
         schedule=wishes.schedule or usual.schedule,
         warmup_steps=math.ceil(warmup * n_steps) if warmup < 1 else int(warmup),
     )
-
-
-@dataclass
-class Budget:
-    """The time that a run may take, and how many steps go into it.
-
-    Args:
-        seconds: in all, from the first step on; None: as long as it takes.
-        most: steps of the run if time were no matter.
-        spent: seconds before this process took the run over.
-        clock: seconds, from anywhere.
-    """
-
-    seconds: float | None
-    most: int
-    spent: float
-    clock: Callable[[], float]
-
-    def __post_init__(self) -> None:
-        self.started = self.clock()
-        self.first: tuple[int, float] | None = None  # a step, and when it was done
-
-    def so_far(self) -> float:
-        """Seconds spent."""
-        return self.spent + self.clock() - self.started
-
-    def steps(self, step: int) -> int:
-        """Steps of the whole run, after `step` of them, at the pace since this process's first ones; validation is in it."""
-        now = self.so_far()
-        if self.seconds is None:
-            return self.most
-        if now >= self.seconds:
-            return min(self.most, step)
-        if self.first is None:
-            self.first = step, now
-        begun, since = self.first
-        if step - begun < PACE_AFTER:
-            return self.most
-        pace = (now - since) / (step - begun)
-        return min(self.most, step + max(0, int(((1 - RESERVE) * self.seconds - now) / pace)))

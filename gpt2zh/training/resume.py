@@ -8,7 +8,7 @@ In: settings by name, as JSON has them; a folder. Out: what changed, for people.
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,7 +30,7 @@ SAME = {
 OF_A_RUN = ("metrics.jsonl", "checkpoints", "best_model", "final_model", "model_epoch*")
 
 
-def compare(then: dict[str, object], now: dict[str, object]) -> list[tuple[str, str]]:
+def compare(then: Mapping[str, object], now: Mapping[str, object]) -> list[tuple[str, str]]:
     """The settings of `now` that were others when the checkpoint was written, a line each.
 
     Raises:

@@ -15,10 +15,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from tqdm import tqdm
 
-from gpt2zh.errors import bilingual, say
+from gpt2zh.errors import bilingual
 from gpt2zh.system.files import write_text
 
 
@@ -45,8 +46,8 @@ class PatientFile:
         self.file.close()
 
 
-class RunLog:
-    """Open for the length of a run; use it as a context manager.
+class RunFiles:
+    """The log, the metrics and TensorBoard's file of a run.
 
     Args:
         step: where a resumed run goes on; `n_rows`: reports up to there. What was reported after that will be again.
@@ -58,9 +59,7 @@ class RunLog:
         for folder in (output_dir, logs_dir, writer_dir):
             folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        self.path = logs_dir / f"{output_dir.resolve().name}-{stamp}.log"
-        self.log = PatientFile(self.path)
-        self.refused = False
+        self.log = PatientFile(logs_dir / f"{output_dir.resolve().name}-{stamp}.log")
         metrics = output_dir / "metrics.jsonl"
         rows = (
             metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -68,13 +67,62 @@ class RunLog:
             else []
         )
         write_text(metrics, "".join(rows[:n_rows]))
-        self.n_rows = n_rows
         self.metrics = PatientFile(metrics)
         from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
 
         self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}", purge_step=step + 1 if step else None)
-        self.first_step = step
-        self.bar: tqdm | None = None
+
+    def note(self, text: str) -> None:
+        """A line of the log."""
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def row(self, step: int, values: dict[str, float]) -> bool:
+        """A row of metrics.jsonl, where what is not finite is null, and TensorBoard's points. Returns whether all is written."""
+        row = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        written = self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
+        if not self._draws():
+            return False
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        return written
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """A text, to the log and to TensorBoard."""
+        self.note(f"step {step} {name}:\n{text}")
+        if self._draws():
+            self.writer.add_text(name, text.replace("\n", "\n\n"), step)
+
+    def close(self) -> None:
+        """Close all; what the disk still refuses is lost."""
+        if self._draws():
+            with suppress(OSError):
+                self.writer.close()
+        self.metrics.close()
+        self.log.close()
+
+    def _draws(self) -> bool:
+        """Whether tensorboardX still writes: its thread ends at the first refusal of the disk, and who adds more then waits for ever.
+
+        It tells this in private attributes only. A version without them is taken to write.
+        """
+        try:
+            return bool(self.writer.file_writer.event_writer._worker.is_alive())
+        except AttributeError:
+            return True
+
+
+class RunLog:
+    """Open for the length of a run; use it as a context manager.
+
+    Args:
+        files: None where nothing is written: in a rehearsal, and in a process that is not the first of its run.
+        first_step: where a resumed run goes on; `n_rows`: reports up to there.
+    """
+
+    def __init__(self, files: RunFiles | None = None, first_step: int = 0, n_rows: int = 0) -> None:
+        self.files, self.first_step, self.n_rows = files, first_step, n_rows
+        self.refused = False
+        self.bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> "RunLog":
         return self
@@ -84,54 +132,42 @@ class RunLog:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        if error is not None:
-            self._note(f"ended by {type(error).__name__}: {error}")
-        if self._draws():
-            with suppress(OSError):
-                self.writer.close()
-        self.metrics.close()
-        self.log.close()
-
-    def _note(self, text: str) -> None:
-        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
-
-    def _draws(self) -> bool:
-        """Whether tensorboardX still writes: its thread ends at the first refusal of the disk, and who adds more then waits for ever."""
-        return self.writer.file_writer.event_writer._worker.is_alive()
+        if self.files is not None:
+            if error is not None:
+                self.files.note(f"ended by {type(error).__name__}: {error}")
+            self.files.close()
 
     def line(self, zh: str, en: str) -> None:
         """A line for people, in both languages, above the progress bar."""
         text = bilingual(zh, en)
         tqdm.write(text)
-        self._note(text)
+        if self.files is not None:
+            self.files.note(text)
 
     def start_bar(self, n_steps: int) -> None:
-        """Show a progress bar of optimiser steps (none where stderr is no terminal)."""
+        """Show a progress bar of optimiser steps (none where stderr is not a terminal)."""
         self.started = time.time()
+        hidden = None if self.files is not None else True  # None: where stderr is not a terminal
         self.bar = tqdm(
-            total=n_steps, initial=self.first_step, unit="step", dynamic_ncols=True, disable=None, smoothing=0.05
+            total=n_steps, initial=self.first_step, unit="step", dynamic_ncols=True, disable=hidden, smoothing=0.05
         )
 
     def advance(self, n_steps: int) -> None:
         """One optimiser step is done, of `n_steps`."""
-        self.bar.total = n_steps
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.total = n_steps
+            self.bar.update()
 
     def report(self, step: int, values: dict[str, float]) -> None:
-        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`. What is no number is null."""
-        row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        written = self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
+        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`."""
         self.n_rows += 1
-        if self._draws():
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
-        else:
-            written = False
-        if not written and not self.refused:
+        if self.files is None or self.bar is None:
+            return
+        if not self.files.row(step, values) and not self.refused:
             self.refused = True
             self.line(
                 "注意：磁盘不让写 metrics.jsonl 或 TensorBoard 文件，训练继续；metrics.jsonl 的各行等有空间时再写。请检查磁盘空间。",
-                "note: the disk refuses metrics.jsonl or TensorBoard's file; training goes on, and the rows are written when there is room. Check its space.",
+                "note: the disk refuses metrics.jsonl or TensorBoard's file; training goes on, and the rows of metrics.jsonl are written when there is room. Check the disk's space.",
             )
         shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in values.items()}
         if not self.bar.disable:
@@ -142,44 +178,9 @@ class RunLog:
             numbers = "  ".join(f"{name} {value}" for name, value in shown.items())
             print(f"step {step}/{self.bar.total}  {numbers}  left {left}", flush=True)
         precise = " ".join(f"{name}={value:.6g}" for name, value in values.items())
-        self._note(f"step {step} {precise}")
+        self.files.note(f"step {step} {precise}")
 
     def text(self, step: int, name: str, text: str) -> None:
         """A sample text, to the log and to TensorBoard."""
-        self._note(f"step {step} {name}:\n{text}")
-        if self._draws():
-            self.writer.add_text(name, text.replace("\n", "\n\n"), step)
-
-
-class SilentLog(RunLog):
-    """The log of a process that is not the first of its run: the same calls, and nothing is written."""
-
-    def __init__(self) -> None:
-        self.n_rows = 0
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def line(self, zh: str, en: str) -> None:
-        pass
-
-    def start_bar(self, n_steps: int) -> None:
-        pass
-
-    def advance(self, n_steps: int) -> None:
-        pass
-
-    def report(self, step: int, values: dict[str, float]) -> None:
-        pass
-
-    def text(self, step: int, name: str, text: str) -> None:
-        pass
-
-
-class SpokenLog(SilentLog):
-    """The log of a run that is only rehearsed: what it says goes to the console, and nothing is written."""
-
-    def line(self, zh: str, en: str) -> None:
-        say(zh, en)
+        if self.files is not None:
+            self.files.text(step, name, text)

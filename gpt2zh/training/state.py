@@ -8,8 +8,10 @@ In: a `RunState`. Out: two files; nothing is pickled. Refuses: files of another 
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -20,6 +22,7 @@ from gpt2zh.system.files import read_json_object, write_text
 
 STATE, TENSORS = "state.json", "state.safetensors"
 FORMAT = 1
+Tree = TypeVar("Tree")
 
 
 @dataclass
@@ -58,7 +61,7 @@ class RunState:
     """
 
     progress: Progress
-    settings: dict[str, object]
+    settings: dict[str, Any]
     optimizer: dict[str, dict[str, object]]
     random: list[list[torch.Tensor]]
     scaler: dict[str, float]
@@ -88,7 +91,7 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
     Raises:
         UserError: there is none, or it is not of this form.
     """
-    values = read_json_object(folder / STATE)
+    values: dict[str, Any] = read_json_object(folder / STATE)
     try:
         if values["format"] != FORMAT:
             raise KeyError("format")
@@ -96,7 +99,7 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
         with safe_open(folder / TENSORS, "pt") as file:
             wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
             tensors = {path: file.get_tensor(path) for path in wanted}
-        optimizer: dict[str, dict[str, object]] = {}
+        optimizer: dict[str, Any] = {}
         random: dict[int, list[torch.Tensor]] = {}
         for path, value in sorted({**tensors, **values["optimizer"]}.items()):
             kind, *keys = path.split("/")
@@ -111,11 +114,11 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
     except Exception as error:  # a key that is missing, safetensors' own kinds
         raise UserError(
             f"{folder} 不是本工具写的检查点（{type(error).__name__}: {error}）。请换一个，或不加 --resume 重新训练。",
-            f"{folder} is no checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
+            f"{folder} is not a checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
         ) from None
 
 
-def split(tree: dict[str, object], path: str = "optimizer") -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+def split(tree: Mapping[str, object], path: str = "optimizer") -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """The tensors of nested dictionaries, and their other values, each by its path."""
     tensors: dict[str, torch.Tensor] = {}
     numbers: dict[str, object] = {}
@@ -132,10 +135,10 @@ def split(tree: dict[str, object], path: str = "optimizer") -> tuple[dict[str, t
     return tensors, numbers
 
 
-def copied(value: object) -> object:
+def copied(value: Tree) -> Tree:
     """A copy in the CPU's memory of nested dictionaries, lists and tensors."""
     if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+        return cast(Tree, value.detach().to("cpu", copy=True))
     if isinstance(value, dict):
-        return {key: copied(part) for key, part in value.items()}
-    return [copied(part) for part in value] if isinstance(value, list) else value
+        return cast(Tree, {key: copied(part) for key, part in value.items()})
+    return cast(Tree, [copied(part) for part in value]) if isinstance(value, list) else value

@@ -1,12 +1,13 @@
-"""The largest micro-batch that fits into memory, for --batch_size auto.
+"""Steps that change nothing: the largest micro-batch that fits into memory, for --batch_size auto; what a run will take, for --dry_run.
 
-In: a training loss, its optimiser, and the windows of an optimiser step. Out: a divisor of these.
+In: a training loss, its optimiser, and the windows of an optimiser step. Out: a divisor of these; seconds and bytes.
 
 GPUs say when memory runs out, so sizes are tried, the largest first. On a CPU the system would end the process instead, so
 the growth with 1 and with 2 windows is measured, and the line through them tells the rest. Weights, random numbers,
 gradients and moments are afterwards as they were: the run is the one that the same size given by hand makes.
 """
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from torch import nn
 from gpt2zh.device import Device
 from gpt2zh.errors import UserError, bilingual
 from gpt2zh.system import memory
-from gpt2zh.training.optim import MuonAndAdamW, forget, set_lr
+from gpt2zh.training.optim import set_lr
 
 USUAL = 8  # windows a step where nothing is accumulated, as without --batch_size
 SHARE = 0.8  # of a CPU's free memory: samples, validation and other programs want some
 MB = 1e6
+FEWEST, LONG_ENOUGH = 3, 5.0  # steps, and seconds, that a rehearsal times
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Trial:
     """
 
     loss: nn.Module
-    optimizer: torch.optim.Optimizer | MuonAndAdamW
+    optimizer: torch.optim.Optimizer
     device: Device
     n_ctx: int
 
@@ -47,7 +49,8 @@ class Trial:
         """Have gradients and moments in memory, as a run has from its second step on. All are 0, and so is the update."""
         self.micro_batch(1)
         for parameter in self.loss.parameters():
-            parameter.grad.zero_()
+            if parameter.grad is not None:
+                parameter.grad.zero_()
         set_lr(self.optimizer, 0.0)
         self.optimizer.step()
 
@@ -57,11 +60,12 @@ class Trial:
             self.micro_batch(n_windows)
         set_lr(self.optimizer, 0.0)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
     def clear(self) -> None:
         """Forget gradients and moments."""
-        forget(self.optimizer)
+        self.optimizer.zero_grad()
+        self.optimizer.state.clear()
 
 
 def choose_micro_batch(trial: Trial, n_windows: int, root: Path = memory.ROOT) -> tuple[int, str]:
@@ -117,3 +121,29 @@ def extrapolate(trial: Trial, sizes: list[int], root: Path) -> tuple[int | None,
 def largest_below(sizes: list[int], one: float, two: float, room: float) -> int | None:
     """The first of `sizes` that stays within `room` on the line through (1, one) and (2, two); None where none does."""
     return next((size for size in sizes if one + (size - 1) * max(0, two - one) <= room), None)
+
+
+# ----- a rehearsal ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """`seconds` a step; `peak` bytes of memory, None where the system does not tell."""
+
+    seconds: float
+    peak: int | None
+
+
+def rehearse(trial: Trial, n_windows: int, n_micro_batches: int) -> Rehearsal:
+    """Time optimiser steps, after one that is not timed: compilation and first allocations are in that."""
+
+    def step() -> None:
+        trial.step(n_windows, n_micro_batches)
+        trial.device.wait()
+
+    step()
+    n_steps, started = 0, time.perf_counter()
+    while n_steps < FEWEST or time.perf_counter() - started < LONG_ENOUGH:
+        step()
+        n_steps += 1
+    return Rehearsal((time.perf_counter() - started) / n_steps, trial.device.peak_memory())

@@ -7,10 +7,15 @@ import pytest
 from conftest import ROOT
 
 from gpt2zh.errors import UserError
-from gpt2zh.flags import old_flags as flags
-from gpt2zh.flags import old_model_flags as model_flags
+from gpt2zh.flags.command_line import named_values
+from gpt2zh.flags.convert_shards import convert_shards_flags
+from gpt2zh.flags.evaluate import evaluate_flags
+from gpt2zh.flags.generate import generate_flags
+from gpt2zh.flags.make_vocab import make_vocab_flags
+from gpt2zh.flags.prepare_data import prepare_data_flags
+from gpt2zh.flags.train import train_flags
 
-PARSERS = {**vars(flags), **vars(model_flags)}
+PARSERS = {"train_flags": train_flags, "generate_flags": generate_flags, "make_vocab_flags": make_vocab_flags}
 ANCESTOR = {
     "train_flags": "device model_config tokenizer_path raw_data_path tokenized_data_path raw epochs batch_size lr warmup_steps log_step stride gradient_accumulation fp16 fp16_opt_level max_grad_norm num_pieces min_length output_dir pretrained_model writer_dir segment bpe_token encoder_json vocab_bpe",
     "generate_flags": "device length batch_size nsamples temperature topk topp model_config tokenizer_path model_path prefix no_wordpiece segment fast_pattern save_samples save_samples_path repetition_penalty",
@@ -20,7 +25,7 @@ OURS = {
     "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last max_hours dry_run",
     "generate_flags": "seed precision quantize compile raw_prefix sentences finish_sentence ignore_end titles titles_file articles_per_title interactive all_epochs greedy min_p typical_p presence_penalty frequency_penalty penalty_window no_repeat_ngram keep_loops num_beams stream save_json",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab",
-    "prepare_data_flags": "inputs output report skip_rules rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
+    "prepare_data_flags": "inputs output report skip_rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride device precision",
     "convert_shards_flags": "input output export tokenizer_path segment num_pieces min_length val_ratio",
 }
@@ -33,35 +38,35 @@ ANCESTOR_DEFAULTS = {
 @pytest.mark.parametrize("parser", ["train_flags", "generate_flags", "make_vocab_flags"])
 def test_the_flags_are_the_ancestors_and_ours_and_no_others(parser: str) -> None:
     expected = {*ANCESTOR[parser].split(), *OURS[parser].split()}
-    assert set(vars(PARSERS[parser]([]))) == expected
+    assert set(named_values(PARSERS[parser]([]))) == expected
     assert len(ANCESTOR["train_flags"].split()) == 25 and len(ANCESTOR["generate_flags"].split()) == 17
 
 
 def test_evaluate_has_these_flags_and_wants_one_source() -> None:
-    assert set(vars(model_flags.evaluate_flags(["--raw_data_path", "a"]))) == set(OURS["evaluate_flags"].split())
+    assert set(named_values(evaluate_flags(["--raw_data_path", "a"]))) == set(OURS["evaluate_flags"].split())
     for argv in ([], ["--raw_data_path", "a", "--tokenized_data_path", "b"]):
         with pytest.raises(UserError, match="--tokenized_data_path"):
-            model_flags.evaluate_flags(argv)
+            evaluate_flags(argv)
 
 
 def test_prepare_data_has_these_flags_and_knows_its_rules() -> None:
-    parsed = flags.prepare_data_flags(["a", "b", "c"], ["none", "t2s"], ["x.txt", "y", "--skip_rules", "a，c"])
-    assert set(vars(parsed)) == set(OURS["prepare_data_flags"].split())
-    assert parsed.inputs == ["x.txt", "y"] and parsed.rules == ["b"]
+    parsed = prepare_data_flags(["a", "b", "c"], ["none", "t2s"], ["x.txt", "y", "--skip_rules", "a，c"])
+    assert set(named_values(parsed)) == set(OURS["prepare_data_flags"].split())
+    assert parsed.inputs == ["x.txt", "y"] and parsed.skip_rules == ("a", "c")
 
 
 def test_convert_shards_has_these_flags_and_trains_defaults() -> None:
-    parsed = vars(flags.convert_shards_flags("--input a --output b".split()))
+    parsed = named_values(convert_shards_flags("--input a --output b".split()))
     assert set(parsed) == set(OURS["convert_shards_flags"].split())
     shared = ("tokenizer_path", "segment", "num_pieces", "min_length", "val_ratio")
-    assert {name: parsed[name] for name in shared} == {name: vars(flags.train_flags([]))[name] for name in shared}
+    assert {name: parsed[name] for name in shared} == {name: named_values(train_flags([]))[name] for name in shared}
     with pytest.raises(UserError, match="--input"):
-        flags.convert_shards_flags(["--output", "b"])
+        convert_shards_flags(["--output", "b"])
 
 
 @pytest.mark.parametrize("parser", sorted(ANCESTOR_DEFAULTS))
 def test_defaults_are_the_ancestors(parser: str) -> None:
-    parsed = vars(PARSERS[parser]([]))
+    parsed = named_values(PARSERS[parser]([]))
     assert {name: parsed[name] for name in ANCESTOR_DEFAULTS[parser]} == ANCESTOR_DEFAULTS[parser]
 
 
@@ -69,14 +74,15 @@ SEED_000 = "--device 0,1 --model_config config/model_config_small.json --tokeniz
 
 
 def test_the_command_of_seed_000_is_read_as_printed() -> None:
-    parsed = flags.train_flags(SEED_000.split())
-    assert (parsed.batch_size, parsed.stride, parsed.lr, parsed.warmup_steps) == (12, 512, 8e-5, 3000)
-    assert parsed.output_dir.as_posix() == "model_full_cov512" and parsed.raw
+    parsed = train_flags(SEED_000.split())
+    assert (parsed.steps.batch_size, parsed.steps.stride) == (12, 512)
+    assert (parsed.recipe.lr, parsed.recipe.warmup_steps) == (8e-5, 3000)
+    assert parsed.output.output_dir.as_posix() == "model_full_cov512" and parsed.corpus.raw
 
 
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(UserError) as error:
-        flags.train_flags("--epochs 0 --lr -1 --val_ratio 0.7 --batch_size 2".split())
+        train_flags("--epochs 0 --lr -1 --val_ratio 0.7 --batch_size 2".split())
     message = str(error.value)
     assert (
         all(part in message for part in ("--epochs 0", "--lr -1.0", "--val_ratio 0.7"))
@@ -85,20 +91,20 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_the_batch_size_of_training_is_a_whole_number_or_auto() -> None:
-    assert flags.train_flags([]).batch_size == 8
-    assert flags.train_flags(["--batch_size", "auto"]).batch_size is None
-    assert flags.train_flags(["--batch_size", "12"]).batch_size == 12
+    assert train_flags([]).steps.batch_size == 8
+    assert train_flags(["--batch_size", "auto"]).steps.batch_size is None
+    assert train_flags(["--batch_size", "12"]).steps.batch_size == 12
     for wrong in ("2.5", "Auto", "0"):
         with pytest.raises(UserError, match=f"{wrong}.*auto|--batch_size {wrong}"):
-            flags.train_flags(["--batch_size", wrong])
+            train_flags(["--batch_size", wrong])
     with pytest.raises(UserError, match="--batch_size"):
-        model_flags.evaluate_flags(["--raw_data_path", "a", "--batch_size", "auto"])
+        evaluate_flags(["--raw_data_path", "a", "--batch_size", "auto"])
 
 
 @pytest.mark.parametrize("argv", [["--epoch", "3"], ["--epochs", "many"], ["--nosuch"], ["--precision", "int4"]])
 def test_a_flag_that_is_none_is_an_error_and_never_a_guess(argv: list[str]) -> None:
     with pytest.raises(UserError, match="--help"):
-        flags.train_flags(argv)
+        train_flags(argv)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ def test_help_is_in_two_languages_and_imports_no_torch(script: str) -> None:
 def test_what_does_not_go_together_is_said(argv: list[str]) -> None:
     given = [word for word in argv if word.startswith("--")]
     with pytest.raises(UserError) as error:
-        model_flags.generate_flags(argv)
+        generate_flags(argv)
     assert all(word in str(error.value) for word in given)
 
 
@@ -164,4 +170,4 @@ def test_what_does_not_go_together_is_said(argv: list[str]) -> None:
 )
 def test_a_sampling_value_out_of_range_is_named(argv: list[str]) -> None:
     with pytest.raises(UserError, match=f"{argv[0]} {argv[1]}"):
-        model_flags.generate_flags(argv)
+        generate_flags(argv)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from gpt2zh.generation.decoder import Decoder
 from gpt2zh.generation.draft import Draft, Meanings
 from gpt2zh.generation.engine import Engine
-from gpt2zh.generation.logits import SamplingSettings
 from gpt2zh.generation.requests import Finished, Request
+from gpt2zh.generation.settings import SamplingSettings
 from gpt2zh.sampling import finish
 
 END, NEWLINE, V = 2, 3, 40

@@ -37,7 +37,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
         *"我们喜欢中文模型很hewrdlo!2019",
     ]
     path.write_text("\n".join(dict.fromkeys(entries)) + "\n", encoding="utf-8")
-    return load_tokenizer(path, segment=True)
+    return load_tokenizer(path)
 
 
 def write(path: Path, *entries: str) -> Path:
@@ -194,7 +194,7 @@ def test_a_vocabulary_that_is_not_the_models_is_refused_with_the_line(small: Tok
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes(b"")
     entries = read_vocabulary(SMALL)
-    assert tokenizer_for_model(tmp_path, write(tmp_path / "same.txt", *entries), False).fingerprint == small.fingerprint
+    assert tokenizer_for_model(tmp_path, write(tmp_path / "same.txt", *entries)).fingerprint == small.fingerprint
     entries[7000], entries[7001] = entries[7001], entries[7000]
     with pytest.raises(UserError, match="第 7001 行"):
-        tokenizer_for_model(tmp_path, write(tmp_path / "swapped.txt", *entries), False)
+        tokenizer_for_model(tmp_path, write(tmp_path / "swapped.txt", *entries))

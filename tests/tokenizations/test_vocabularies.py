@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, book: list[str]) -> dict[str,
             options += ["--vocab_size", 6000]
         call("cache/make_vocab.py", *options, "--raw_data_path", corpus, "--vocab_file", target,
              "--special_tokens", ",".join(SPECIAL))  # fmt: skip
-        tokenizers[kind] = load_tokenizer(target, segment=kind == "word")
+        tokenizers[kind] = load_tokenizer(target)
     return tokenizers
 
 
@@ -163,8 +163,7 @@ def test_the_rarest_characters_are_bytes(tmp_path: Path, kind: str) -> None:
 def test_a_model_is_trained_and_writes_with_every_type(
     made: dict[str, Tokenizer], kind: str, train: Callable[..., list[dict[str, float]]], workdir: Path
 ) -> None:
-    words = ["--segment"] if kind == "word" else []
-    rows = train("--tokenizer_path", made[kind].source, *words, "--min_length", 1)
+    rows = train("--tokenizer_path", made[kind].source, "--min_length", 1)
     assert rows[-1]["val/bits_per_character"] > 0
     call("generate.py", "--model_path", "model/best_model", "--prefix", "[标题]故乡", "--length", 20, "--nsamples", 2,
          "--device", "cpu", "--save_samples", "--seed", 1)  # fmt: skip

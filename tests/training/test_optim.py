@@ -11,8 +11,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2zh.model.loss import LanguageModelLoss
 from gpt2zh.model.stock import ControlIds, new_model
-from gpt2zh.training.optim import build_optimizer, clip_gradients, lr_factor, parameter_groups, set_lr
+from gpt2zh.training.optim import build_optimizer, clip_gradients, parameter_groups, set_lr
 from gpt2zh.training.recipe import Recipe, Wishes, choose_recipe
+from gpt2zh.training.schedule import lr_factor
 
 
 def tiny(vocab_size: int = 50) -> GPT2LMHeadModel:
@@ -109,20 +110,27 @@ def test_muon_moves_a_matrix_and_its_transpose_alike() -> None:
 
 
 def test_what_is_given_is_obeyed_and_the_rest_is_chosen() -> None:
-    chosen = choose_recipe("tuned", Wishes(), 384, 1000, fast_bf16=True)
+    chosen = choose_recipe(Wishes(), 384, 1000, fast_bf16=True)
     assert (chosen.optimizer, chosen.warmup_steps) == ("muon", 100)
-    assert choose_recipe("tuned", Wishes(), 384, 1000, fast_bf16=False).optimizer == "adamw"
-    wider = choose_recipe("tuned", Wishes(), 4 * 384, 1000, fast_bf16=True)
+    assert choose_recipe(Wishes(), 384, 1000, fast_bf16=False).optimizer == "adamw"
+    wider = choose_recipe(Wishes(), 4 * 384, 1000, fast_bf16=True)
     assert wider.lr == pytest.approx(chosen.lr / 2)
-    wishes = Wishes("adamw", 3e-4, (0.8, 0.9), 0.0, "cosine", warmup=0.05)
+    wishes = {
+        "optimizer": "adamw",
+        "lr": 3e-4,
+        "betas": (0.8, 0.9),
+        "weight_decay": 0.0,
+        "schedule": "cosine",
+        "warmup_steps": 0.05,
+    }
     for name in ("tuned", "classic"):
-        given = choose_recipe(name, wishes, 384, 1000, fast_bf16=True)
+        given = choose_recipe(Wishes(name, **wishes), 384, 1000, fast_bf16=True)
         assert given == Recipe("adamw", 3e-4, (0.8, 0.9), given.eps, 0.0, "cosine", 50)
 
 
 def test_the_classic_recipe_is_the_ancestors() -> None:
     for n_steps in (10, 10**6):
-        classic = choose_recipe("classic", Wishes(), 768, n_steps, fast_bf16=True)
+        classic = choose_recipe(Wishes("classic"), 768, n_steps, fast_bf16=True)
         assert classic == Recipe("adamw", 1.5e-4, (0.9, 0.999), 1e-6, 0.0, "linear", 2000)
 
 

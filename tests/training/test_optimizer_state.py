@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from gpt2zh.training.optim import build_optimizer, set_lr
-from gpt2zh.training.processes import SingleProcess, parts
+from gpt2zh.training.processes import SingleProcess
 
 WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -61,14 +61,14 @@ def test_one_process_names_and_loads_moments_as_torch_distributed_does(name: str
         pytest.importorskip("bitsandbytes")
     net, optimizer = trained(name, 3)
     state = SingleProcess().optimizer_state(net, optimizer)
-    reference = get_optimizer_state_dict(net, parts(optimizer), options=WHOLE)
+    reference = get_optimizer_state_dict(net, optimizer, options=WHOLE)
     require_equal(state, reference["state"])
 
     ours, theirs = trained(name, 0), trained(name, 0)
     for other, _ in (ours, theirs):
         other.load_state_dict(net.state_dict())
     SingleProcess().set_optimizer_state(*ours, deepcopy(state))
-    set_optimizer_state_dict(theirs[0], parts(theirs[1]), deepcopy(reference), options=WHOLE)
+    set_optimizer_state_dict(theirs[0], theirs[1], deepcopy(reference), options=WHOLE)
     loaded = [SingleProcess().optimizer_state(*both) for both in (ours, theirs)]
     require_equal(loaded[0], loaded[1])
     require_equal(loaded[0], state)

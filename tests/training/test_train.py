@@ -180,7 +180,6 @@ def test_one_long_text_trains_without_validation(
         (["--model_config", "nosuch.json"], ["nosuch.json"]),
         (["--model_config", "data"], ["文件夹"]),
         (["--pretrained_model", "nosuch"], ["nosuch"]),
-        (["--segment"], ["--segment", "vocab.txt"]),
         (["--bpe_token"], ["encoder.json"]),
         (["--device", "gpu"], ["--device gpu"]),
         (["--device", ""], ["--device"]),
@@ -261,7 +260,7 @@ def test_words_and_byte_level_bpe_train_and_write(
 
     make_vocab = [sys.executable, ROOT / "cache/make_vocab.py", "--segmenter", "jieba", "--vocab_size", "4000"]
     subprocess.run([*make_vocab, "--raw_data_path", "data/train.json", "--vocab_file", "words.txt"], check=True)
-    train("--tokenizer_path", "words.txt", "--segment", output="words")
+    train("--tokenizer_path", "words.txt", output="words")
     call(
         "generate.py",
         "--device",

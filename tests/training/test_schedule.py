@@ -2,8 +2,11 @@
 
 import pytest
 
-from gpt2zh.training.recipe import Budget
-from gpt2zh.training.spikes import DEVIATIONS, FEWEST, Spikes
+from gpt2zh.training.meter import DEVIATIONS, FEWEST, is_spike
+from gpt2zh.training.recipe import Wishes, choose_recipe
+from gpt2zh.training.schedule import Schedule
+
+RECIPE = choose_recipe(Wishes(), 384, 1000, fast_bf16=True)
 
 
 def run(
@@ -11,13 +14,14 @@ def run(
 ) -> tuple[int, float]:
     """Steps and seconds of a run whose steps take `pace` seconds each."""
     now = [0.0]
-    budget = Budget(3600 * hours, most, spent, lambda: now[0])
+    schedule = Schedule(RECIPE, most, 3600 * hours, clock=lambda: now[0])
+    schedule.begin(spent)
     step, n_steps = 0, most
     while step < n_steps and step != stop_at:
         now[0] += pace
         step += 1
-        n_steps = budget.steps(step)
-    return step, budget.so_far()
+        n_steps = schedule.affordable(step)
+    return step, schedule.seconds()
 
 
 @pytest.mark.parametrize("pace", [0.01, 0.3, 20.0])
@@ -28,7 +32,7 @@ def test_a_run_uses_its_time_and_no_more(pace: float) -> None:
 
 def test_steps_never_exceed_what_the_flags_say_and_no_hours_mean_no_limit() -> None:
     assert run(0.01, 1, most=50)[0] == 50
-    assert Budget(None, 77, 0.0, lambda: 0.0).steps(5) == 77
+    assert Schedule(RECIPE, 77).affordable(5) == 77
 
 
 def test_a_run_that_goes_on_has_the_rest_of_the_time() -> None:
@@ -39,23 +43,28 @@ def test_a_run_that_goes_on_has_the_rest_of_the_time() -> None:
 
 def test_the_plan_follows_a_pace_that_changes() -> None:
     now = [0.0]
-    budget = Budget(1000.0, 10**6, 0.0, lambda: now[0])
+    schedule = Schedule(RECIPE, 10**6, 1000.0, clock=lambda: now[0])
     step, n_steps = 0, 10**6
     while step < n_steps:
         now[0] += 1.0 if step < 200 else 2.0
         step += 1
-        n_steps = budget.steps(step)
+        n_steps = schedule.affordable(step)
     assert 900 < now[0] <= 1002
 
 
+def test_a_run_that_time_makes_shorter_has_a_shorter_warm_up_unless_it_was_given() -> None:
+    for follows, lr in ((True, RECIPE.lr), (False, RECIPE.lr * 21 / 100)):
+        schedule = Schedule(RECIPE, 1000, 3600.0, warmup_follows=follows)
+        assert schedule.lr(20) == RECIPE.lr * 21 / 100
+        schedule.n_steps = 200  # a tenth of these, 20, to warm up
+        assert schedule.lr(20) == lr
+
+
 def test_a_loss_far_above_the_ones_before_is_a_spike_and_noise_is_none() -> None:
-    spikes = Spikes()
     noise = [5 + 0.1 * ((i * 37) % 11 - 5) / 5 for i in range(200)]
-    assert not any(map(spikes.is_spike, noise))
-    assert spikes.is_spike(9.0) and not spikes.is_spike(float("nan")) and not spikes.is_spike(5.0)
+    assert not any(is_spike(loss, noise[:number]) for number, loss in enumerate(noise))
+    assert is_spike(9.0, noise) and not is_spike(5.0, noise) and DEVIATIONS > 3
 
 
 def test_before_there_is_enough_to_compare_with_nothing_is_a_spike() -> None:
-    spikes = Spikes()
-    assert not any(spikes.is_spike(5.0) for _ in range(FEWEST - 1)) and DEVIATIONS > 3
-    assert not spikes.is_spike(50.0)
+    assert not is_spike(50.0, [5.0] * (FEWEST - 1)) and is_spike(50.0, [5.0] * FEWEST)

@@ -1,0 +1,113 @@
+"""What the values of flags may be: ranges of numbers, and readers of what is more than a number or a text.
+
+In: the text behind a flag. Out: its value. Refuses: what is none, with an example of one.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2zh.errors import bilingual
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be; the words stand in the message."""
+
+    holds: Callable[[float], bool]
+    zh: str
+    en: str
+
+
+MOST = 10**9  # no count, size or length of a real run comes near
+
+POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
+NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
+SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
+BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
+SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")
+PENALTY = Range(lambda x: -100 <= x <= 100, "在 -100 到 100 之间", "between -100 and 100")
+LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
+
+
+# ----- readers of text ------------------------------------------------------------------------------------------------
+
+
+def or_auto(kind: type[int] | type[float], zh: str, en: str) -> Callable[[str], float | None]:
+    """A reader of numbers; `auto` is None, as if the flag was not given."""
+
+    def read(text: str) -> float | None:
+        try:
+            return None if text == "auto" else kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                bilingual(f"{text!r} 不是{zh}，也不是 auto", f"{text!r} is neither {en} nor auto")
+            ) from None
+
+    return read
+
+
+number_or_auto = or_auto(float, "数", "a number")
+whole_or_auto = or_auto(int, "整数", "a whole number")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Every so many optimiser steps, or every so many seconds; neither: never."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g}s" if self.seconds else str(self.steps or 0)
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def interval(text: str) -> Interval:
+    """Steps as in `500`, or time as in `90s`, `15m`, `2h`; 0 is never."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "")
+    try:
+        value = float(number) if unit else int(number)
+        if not 0 <= value <= MOST:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(
+                f"{text!r} 应是步数，如 500，或时间，如 90s、15m、2h",
+                f"{text!r} must be steps, as in 500, or a time, as in 90s, 15m, 2h",
+            )
+        ) from None
+    return Interval(seconds=value * SECONDS[unit] or None) if unit else Interval(steps=int(value) or None)
+
+
+def two_shares(text: str) -> tuple[float, float]:
+    """Two numbers from 0 to below 1, with a comma between."""
+    try:
+        first, second = (float(part) for part in text.replace("，", ",").split(","))
+        if not (0 <= first < 1 and 0 <= second < 1):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            bilingual(
+                f"{text!r} 不是两个 0 到 1 之间的数，如 0.9,0.95",
+                f"{text!r} is not two numbers from 0 to below 1, as in 0.9,0.95",
+            )
+        ) from None
+    return first, second
+
+
+METAVARS: dict[Callable[[str], object], str] = {
+    int: "N",
+    float: "X",
+    number_or_auto: "X",
+    whole_or_auto: "N",
+    Path: "PATH",
+}
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words with commas between."""
+    return tuple(word.strip() for word in text.replace("，", ",").split(",") if word.strip())
