@@ -12,6 +12,7 @@ from gpt2zh.flags.convert_shards import convert_shards_flags
 from gpt2zh.flags.evaluate import evaluate_flags
 from gpt2zh.flags.generate import generate_flags
 from gpt2zh.flags.make_vocab import make_vocab_flags
+from gpt2zh.flags.page import page
 from gpt2zh.flags.prepare_data import prepare_data_flags
 from gpt2zh.flags.train import train_flags
 
@@ -79,6 +80,11 @@ def test_defaults_in_the_tables_are_the_parsers() -> None:
             value = named_values(parsed)[name]
             if value is not None and value != -1:
                 assert str(value) == str(Path(shown) if isinstance(value, Path) else shown), name
+
+
+def test_flags_md_is_printed_from_the_declarations() -> None:
+    shown = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
+    assert shown == page(), "run: python -m gpt2zh.flags.page > docs/flags.md"
 
 
 def documents() -> list[Path]:

@@ -25,6 +25,7 @@ from gpt2zh.training.throughput import measured_peak
 for name in (
     "evaluation.likelihood",
     "model.loss",
+    "run",
     "sampling",
     "training.checkpoint",
     "training.optim",
