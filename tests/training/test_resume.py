@@ -97,7 +97,7 @@ def test_the_newest_are_kept(train: Train) -> None:
 def test_resuming_with_nothing_there_starts_and_says_so(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     first = train(*RUN, output="plain")
     again = train(*RUN, "--resume", output="asked")
-    assert "no checkpoint there" in capsys.readouterr().out
+    assert "there is no checkpoint in" in capsys.readouterr().out
     assert without_times(first) == without_times(again)
 
 
