@@ -167,7 +167,6 @@ def footnotes(text: str) -> Edit:
 
 CONTENTS = re.compile(r"(?m)^ {0,40}[【\[〔]?目 {0,4}[录錄次][】\]〕]?[:：]?$")
 FEWEST_LISTED = 5
-MOST_LISTED_LENGTH = 50
 
 
 def _key(line: str) -> str:
