@@ -104,23 +104,8 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     for note in (*notes_on(flags), *going_on):
         log.line(*note)
     return Run(
-        flags,
-        processes,
-        device,
-        tokenizer,
-        data,
-        batches,
-        model,
-        loss,
-        optimizer,
-        scaler,
-        schedule,
-        peak,
-        settings,
-        at,
-        output,
-        log,
-    )
+        flags, processes, device, tokenizer, data, batches, model, loss, optimizer, scaler, schedule, peak, settings, at, output, log
+    )  # fmt: skip
 
 
 # ----- where ----------------------------------------------------------------------------------------------------------

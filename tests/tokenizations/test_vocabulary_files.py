@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from gpt2zh.errors import UserError
 from tokenizations.loading import load_model_tokenizer, load_tokenizer
-from tokenizations.vocabulary import CONTROL_TOKENS, fill, read_vocabulary
+from tokenizations.vocabulary import CONTROL_TOKENS, fill, first_word, read_vocabulary
 
 SMALL = ROOT / "cache" / "vocab_small.txt"
 
@@ -44,11 +44,11 @@ def test_lines_end_at_newline_alone(tmp_path: Path) -> None:
     assert load_tokenizer(path).encode("我").tolist() == [5]
 
 
-def test_words_and_characters_are_not_taken_for_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--segment"):
-        load_tokenizer(SMALL, segment=True)
-    with pytest.raises(UserError, match="「我们」.*--segment"):
-        load_tokenizer(write(tmp_path / "v.txt", *CONTROL_TOKENS, "我们"))
+def test_a_vocabulary_tells_whether_it_is_of_words_or_characters(tmp_path: Path) -> None:
+    assert first_word(read_vocabulary(SMALL)) is None  # its English words are pieces between characters
+    characters = load_tokenizer(write(tmp_path / "c.txt", *CONTROL_TOKENS, "我", "们"))
+    words = load_tokenizer(write(tmp_path / "w.txt", *CONTROL_TOKENS, "我", "们", "我们"))
+    assert characters.encode("我们").tolist() == [5, 6] and words.encode("我们").tolist() == [7]
 
 
 def test_fill_gives_exactly_the_size_and_moves_no_id() -> None:
