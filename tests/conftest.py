@@ -119,8 +119,8 @@ class Launched:
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[..., Launched]]:
-    """Start commands; what still runs at the end of the test is ended."""
+def launch_anew() -> Iterator[Callable[..., Launched]]:
+    """Start commands as a user does; what still runs at the end of the test is ended."""
     launched: list[Launched] = []
 
     def start(folder: Path, command: list[object], name: str = "command") -> Launched:

@@ -117,11 +117,13 @@ def test_the_largest_micro_batch_is_found_by_trial(train: Train, capsys: pytest.
 
 @pytest.mark.parametrize("more", [[], ["--shard_model"]], ids=["DDP", "FSDP2"])
 def test_a_process_of_torchrun_trains_as_one_without(
-    workdir: Path, launch: Callable[..., Launched], more: list[str]
+    workdir: Path, launch_anew: Callable[..., Launched], more: list[str]
 ) -> None:
     flags = [*TRAIN, "--device", CARD]
     call(*(Path(flags[0]).name, *flags[1:]), "--output_dir", "plain")
-    run = launch(workdir, [*TORCHRUN, "--standalone", "--nproc_per_node", 1, *flags, *more, "--output_dir", "launched"])
+    run = launch_anew(
+        workdir, [*TORCHRUN, "--standalone", "--nproc_per_node", 1, *flags, *more, "--output_dir", "launched"]
+    )
     assert run.wait(300) == 0, run.text
     assert losses(metrics_of(workdir / "launched")) == pytest.approx(losses(metrics_of(workdir / "plain")), rel=1e-4)
     require_same_run(workdir / "plain", workdir / "launched")

@@ -67,13 +67,13 @@ def start(
     rendezvous: Callable[[int], list[object]],
     hosts: list[list[str]],
     folders: list[Path],
-    launch: Launch,
+    launch_anew: Launch,
     *flags: object,
 ) -> list[Launched]:
     """One process on each host."""
     size = ["--nnodes", 2, "--nproc_per_node", 1]
     return [
-        launch(
+        launch_anew(
             folder,
             [*inside, "env", "GLOO_SOCKET_IFNAME=cable", *TORCHRUN, *size, *rendezvous(host), *TRAIN, *flags],
             "torchrun",
@@ -95,8 +95,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory, book: list[str], book_voca
     return both
 
 
-def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], launch: Launch) -> None:
-    runs = start(c10d, hosts, folders, launch)
+def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], launch_anew: Launch) -> None:
+    runs = start(c10d, hosts, folders, launch_anew)
     assert [run.wait() for run in runs] == [0, 0], runs[0].text + runs[1].text
     require_same_run(folders[0] / "alone", folders[0] / "model")
     assert not (folders[1] / "model").exists() and not (folders[1] / "logs").exists()
@@ -104,10 +104,10 @@ def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], lau
 
 
 def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_from_what_is_saved(
-    hosts: list[list[str]], folders: list[Path], launch: Launch
+    hosts: list[list[str]], folders: list[Path], launch_anew: Launch
 ) -> None:
     endless = ["--epochs", 100000, "--warmup_steps", 0, "--peer_timeout", 6, "--save_every", 3]
-    runs = start(numbered, hosts, folders, launch, *endless)
+    runs = start(numbered, hosts, folders, launch_anew, *endless)
     deadline = time.monotonic() + 120
     while not (folders[0] / "model" / "model_epoch1").exists():
         assert time.monotonic() < deadline, runs[0].text + runs[1].text
@@ -119,7 +119,7 @@ def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_fro
         assert re.findall(r"exitcode\s+: (-?\d+)", run.text) == ["3"] and run.text.count("Traceback") == 1  # torchrun's
     before = metrics_of(folders[0] / "model")
     saved = max(int(path.name[len("step_") :]) for path in (folders[0] / "model" / "checkpoints").glob("step_*"))
-    again = launch(folders[0], [sys.executable, *TRAIN, *endless, "--max_steps", saved + 5, "--resume"])
+    again = launch_anew(folders[0], [sys.executable, *TRAIN, *endless, "--max_steps", saved + 5, "--resume"])
     assert again.wait() == 0, again.text
     after = metrics_of(folders[0] / "model")
     assert after[-1]["step"] == saved + 5
