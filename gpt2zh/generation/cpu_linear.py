@@ -5,7 +5,7 @@
     anything on a GPU       the weights as they are, in the dtype asked for
 
 In: weights (in, out) and biases of a stock GPT-2. Out: a function of (B, in) that gives (B, out), rows independent of each
-other to the last bit on a CPU. Refuses: int8 where no kernel is. Source of int8: Dettmers et al. 2022 (LLM.int8), section 2.1.
+other to the last bit on a CPU with oneDNN. Refuses: int8 where there is no kernel. Source of int8: Dettmers et al. 2022 (LLM.int8), section 2.1.
 """
 
 import warnings
@@ -19,6 +19,8 @@ from gpt2zh.errors import UserError
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 ENGINES = ("x86", "fbgemm", "onednn")  # with the kernel that takes fp32 and gives fp32
+ONEDNN = ("_reorder_linear_weight", "_linear_pointwise")
+INT8 = "linear_with_input_q_dq_qweight_dq_output_fp32"
 LEVELS = 127  # of an input's magnitude
 LEVELS_WITHOUT_VNNI = 63  # there, two products of 8 bits are added in 16, which overflow above
 TINIEST = 1e-30  # a row of zeros is divided by this
@@ -47,10 +49,12 @@ def _followed_by(act: nn.Module | None, linear: Linear) -> Linear:
 
 
 def has_onednn(dtype: torch.dtype) -> bool:
-    """Whether this CPU's torch has oneDNN's kernels for `dtype`."""
-    if not torch.backends.mkldnn.is_available():
+    """Whether this CPU's torch has oneDNN's kernels for `dtype`; their names are private and may go with any version."""
+    operators = torch.ops.mkldnn
+    if not (torch.backends.mkldnn.is_available() and all(hasattr(operators, name) for name in ONEDNN)):
         return False
-    return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has_bf16 = getattr(operators, "_is_mkldnn_bf16_supported", lambda: False)
+    return dtype is torch.float32 or (dtype is torch.bfloat16 and has_bf16())
 
 
 class OneDnn:
@@ -76,23 +80,23 @@ class Int8:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         engine = next((one for one in ENGINES if one in torch.backends.quantized.supported_engines), None)
-        if engine is None or weight.device.type != "cpu":
+        if engine is None or weight.device.type != "cpu" or not hasattr(torch.ops.quantized, INT8):
             raise UserError(
                 f"--quantize int8 只能用于 x86 的 CPU，这里是 {weight.device.type}。请去掉 --quantize，改用 --precision。",
                 f"--quantize int8 is for x86 CPUs, this is {weight.device.type}. Leave --quantize out; --precision has what there is.",
             )
         torch.backends.quantized.engine = engine
-        levels = LEVELS if torch.cpu._is_vnni_supported() else LEVELS_WITHOUT_VNNI
+        levels = LEVELS if getattr(torch.cpu, "_is_vnni_supported", lambda: False)() else LEVELS_WITHOUT_VNNI
         weight = weight.t().float()
         scales = weight.abs().amax(1).clamp(min=TINIEST).double() / 127  # (out,)
-        with warnings.catch_warnings():  # torch means to drop these tensors one day; the version here is pinned
+        with warnings.catch_warnings():  # torch means to drop these tensors one day
             warnings.simplefilter("ignore")
             quantised = torch.quantize_per_channel(
                 weight, scales, torch.zeros(len(scales), dtype=torch.long), 0, torch.qint8
             )
             self.weight = torch.ops.quantized.linear_prepack(quantised, None)
         self.bias, self.step = bias, 1 / levels
-        self.run = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+        self.run = getattr(torch.ops.quantized, INT8).default
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         largest = x.abs().amax(-1, keepdim=True).clamp_(min=TINIEST)  # (B, 1)

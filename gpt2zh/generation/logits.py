@@ -13,9 +13,8 @@ import torch
 
 from gpt2zh.errors import UserError
 
-MOST_IN_NUCLEUS = (
-    1024  # tokens that nearly always hold top-p's probability, found in a tenth of the time that sorting V takes
-)
+# Tokens that nearly always hold top-p's probability, found in a tenth of the time that sorting V takes.
+MOST_IN_NUCLEUS = 1024
 
 
 @dataclass(frozen=True)
@@ -138,13 +137,20 @@ def candidates(logits: torch.Tensor, settings: SamplingSettings) -> tuple[torch.
 
 def nucleus(logits: torch.Tensor, p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Top-p of all of V: the most probable tokens, largest first, -inf for what is beyond p; and their ids."""
-    if logits.shape[-1] > MOST_IN_NUCLEUS:
-        ordered, ids = logits.topk(MOST_IN_NUCLEUS)
-        ordered = keep_top_p(ordered, p, logits)
-        if (ordered[:, -1] == -torch.inf).all():
-            return ordered, ids
+    if logits.shape[-1] <= MOST_IN_NUCLEUS:
+        ordered, ids = logits.sort(descending=True, stable=True)
+        return keep_top_p(ordered, p, logits), ids
+    few, few_ids = logits.topk(MOST_IN_NUCLEUS)
+    few = keep_top_p(few, p, logits)
+    enough = few[:, -1] == -torch.inf  # (B,)
+    if enough.all():
+        return few, few_ids
     ordered, ids = logits.sort(descending=True, stable=True)
-    return keep_top_p(ordered, p, logits), ids
+    ordered = keep_top_p(ordered, p, logits)
+    # Equal logits may come in another order from topk: a row takes its own way, whatever the others need.
+    ordered[enough] = -torch.inf
+    ordered[enough, :MOST_IN_NUCLEUS], ids[enough, :MOST_IN_NUCLEUS] = few[enough], few_ids[enough]
+    return ordered, ids
 
 
 def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor) -> torch.Tensor:
@@ -165,7 +171,7 @@ def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tens
     if not math.isfinite(totals.sum().item()):
         raise UserError(
             f"模型给出的概率不是数：权重已发散，或 --temperature {settings.temperature}、--repetition_penalty {settings.repetition_penalty} 太极端。",
-            "the model's probabilities are no numbers: its weights diverged, or these settings are too extreme.",
+            f"the model's probabilities are not numbers: its weights diverged, or --temperature {settings.temperature}, --repetition_penalty {settings.repetition_penalty} are too extreme.",
         )
     # Inverse transform: the first token whose cumulative probability exceeds u. u is scaled by the sum, which rounding
     # leaves a little off 1, and tokens of probability 0 add nothing, so none of them is ever the first.

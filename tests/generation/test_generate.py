@@ -117,10 +117,8 @@ def test_what_is_streamed_is_what_is_saved(run: Path, capsys: pytest.CaptureFixt
 def test_beams_are_transformers(run: Path) -> None:
     generate("--num_beams", 3, "--length", 12, "--save_samples")
     model = AutoModelForCausalLM.from_pretrained(run / "model/final_model")
-    tokenizer, ours = (
-        AutoTokenizer.from_pretrained(run / "model/final_model"),
-        load_tokenizer(run / "model/final_model"),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(run / "model/final_model")
+    ours = load_tokenizer(run / "model/final_model")
     found = model.generate(
         **tokenizer("我", return_tensors="pt"),
         num_beams=3,
@@ -181,29 +179,13 @@ def test_a_conversation_takes_turns_back_and_writes_them_anew(
         asked.append((text, attempt))
         return f"<{attempt}>"
 
-    lines = iter(
-        [
-            "甲",
-            "",
-            "/undo",
-            "乙",
-            "/retry",
-            "/nosuch",
-            "/show",
-            f"/save {tmp_path / 'a' / 'b.txt'}",
-            f"/save {tmp_path}",
-            f"/save {tmp_path / 'a' / 'b.txt' / 'c'}",
-            "/undo",
-            "/undo",
-            "/undo",
-        ]
-    )
+    saves = [f"/save {place}" for place in (tmp_path / "a" / "b.txt", tmp_path, tmp_path / "a" / "b.txt" / "c")]
+    lines = ["甲", "", "/undo", "乙", "/retry", "/nosuch", "/show", *saves, "/undo", "/undo", "/undo"]
 
     def read_line(prompt: str) -> str:
-        try:
-            return next(lines)
-        except StopIteration:
-            raise EOFError from None
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
 
     assert converse(write_on, read_line) == ""
     assert asked == [("甲", 1), ("甲<1>", 2), ("甲<1>乙", 3), ("甲<1>乙", 4)]
@@ -228,17 +210,8 @@ def test_a_conversation_with_a_model(run: Path) -> None:
 def test_a_stream_shows_what_is_written_at_the_end(kind: str, run: Path, tmp_path: Path, book: list[str]) -> None:
     if kind == "bytes":
         (tmp_path / "c.json").write_text(json.dumps(book[:3], ensure_ascii=False), encoding="utf-8")
-        call(
-            "cache/make_vocab.py",
-            "--type",
-            "bpe",
-            "--vocab_size",
-            1600,
-            "--raw_data_path",
-            tmp_path / "c.json",
-            "--vocab_file",
-            tmp_path / "v.json",
-        )
+        files = ["--raw_data_path", tmp_path / "c.json", "--vocab_file", tmp_path / "v.json"]
+        call("cache/make_vocab.py", "--type", "bpe", "--vocab_size", 1600, *files)
         tokenizer = load_tokenizer(tmp_path / "v.json")
     else:
         tokenizer = load_tokenizer(ROOT / "cache/vocab_small.txt")

@@ -57,9 +57,10 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(p: float, spread: float, si
         assert set(order[:n].tolist()) == set(kept.nonzero().flatten().tolist())
 
 
-def test_top_p_of_a_row_does_not_depend_on_the_others() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["", "many equal logits"])
+def test_top_p_of_a_row_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    few, many = torch.randn(2, 3 * MOST_IN_NUCLEUS) * torch.tensor([[2.0], [0.1]])
+    few, many = (torch.randn(2, 3 * MOST_IN_NUCLEUS) * torch.tensor([[2.0], [0.1]])).to(dtype).float()
     settings, uniform = SamplingSettings(top_p=0.9), torch.rand(2000, dtype=torch.float64)
     alone = choose(few.expand(2000, -1), settings, uniform)
     beside = choose(torch.cat([few.expand(2000, -1), many[None]]), settings, torch.cat([uniform, uniform[:1]]))

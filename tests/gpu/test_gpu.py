@@ -138,17 +138,17 @@ def test_the_captured_step_gives_the_logits_of_the_whole_text(workdir: Path, pre
     ids, lengths = inputs.tolist(), [4, 9]
     cache = decoder.new_cache(2, 32)
     for row, length in enumerate(lengths):
-        decoder.read(ids[row][:length], cache, row)
+        cache.read(ids[row][:length], row)
     model.to(device.main).eval()
     with torch.no_grad():
         wanted = model(inputs).logits  # (2, T, V)
     for step in range(8):
         places = [length + step for length in lengths]
-        logits = decoder.step([ids[row][place] for row, place in enumerate(places)], cache)
+        logits = cache.step([ids[row][place] for row, place in enumerate(places)])
         for row, place in enumerate(places):
             assert (logits[row] - wanted[row, place]).abs().max().item() <= within * wanted.abs().max().item()
     cache.copy_row(0, 1)
-    logits = decoder.step([7, 7], cache)
+    logits = cache.step([7, 7])
     torch.testing.assert_close(logits[0], logits[1], rtol=within, atol=within)
 
 

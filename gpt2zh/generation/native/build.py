@@ -33,7 +33,8 @@ def load(name: str, **defined: int) -> ctypes.CDLL:
     if platform.machine() not in ("x86_64", "AMD64") or not compiler:
         raise NotBuilt(f"no C++ compiler for {platform.machine()}")
     command = [*compiler, *FLAGS, *(f"-D{key}={value}" for key, value in defined.items())]
-    key = hashlib.sha256(b"\0".join([source.read_bytes(), " ".join(command).encode(), processor()])).hexdigest()
+    texts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
+    key = hashlib.sha256(b"\0".join([*texts, " ".join(command).encode(), processor()])).hexdigest()
     library = cache_folder() / f"{source.stem}-{key[:16]}.so"
     try:
         if not library.exists():
