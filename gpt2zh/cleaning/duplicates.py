@@ -4,9 +4,10 @@ In: documents or paragraphs, streamed in order. Out: for each later copy, the ea
 Refuses: a threshold outside 0.5 .. 1; a Python without rensa.
 
 How alike two documents are is how alike their sets of 4-grams of letters and digits are (Jaccard; blanks, punctuation
-and case do not count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their 4-grams with his next
-200,000, those of Shakespeare half, and a changed character spoils only four: a copy with 2 % of its characters changed is
-0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the book, so it is not a duplicate.
+and case do not count). Four characters, because 200,000 characters of a Chinese author share at most 3 % of their
+4-grams with his next 200,000, those of Shakespeare half, and a changed character spoils only four: a copy with 2 % of
+its characters changed is 0.85 alike, with 3 % 0.79, with 5 % 0.69. A chapter inside its book scores its share of the
+book, so it is not a duplicate.
 
 Similarity is estimated from MinHash signatures of 128 bytes (rensa's 128 slots, one byte of each): standard error 0.035
 at 0.8. A document costs 140 bytes, a short one 8, and one that shares a band with another 200 more (400 below a

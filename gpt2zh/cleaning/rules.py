@@ -7,9 +7,7 @@ Out: the text, and per rule how many places it changed and some of them, before 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from gpt2zh.cleaning import advertising as cleaning_advertising
-from gpt2zh.cleaning import layout as cleaning_layout
-from gpt2zh.cleaning import markup as cleaning_markup
+from gpt2zh.cleaning import advertising, layout, markup
 from gpt2zh.cleaning.edits import EXAMPLES, Edit
 
 MOST_PASSES = 8  # one is enough, but for text that was escaped twice and the like
@@ -25,23 +23,23 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule("line_ends", "换行统一为 LF", "line ends are LF", cleaning_markup.line_ends),
-    Rule("markup", "HTML 标签、注释、脚本", "HTML tags, comments, scripts", cleaning_markup.markup),
-    Rule("entities", "HTML 实体（&nbsp; &times;）", "HTML entities (&nbsp; &times;)", cleaning_markup.entities),
-    Rule("invisible", "控制字符、零宽字符、解码失败的字符", "control, zero-width and broken characters", cleaning_markup.invisible),
-    Rule("private_use", "私用区字符换成 □", "private-use characters become □", cleaning_markup.private_use),
-    Rule("blanks", "全角、不间断空格和制表符换成空格，行尾空格", "full-width, no-break blanks and tabs; trailing blanks", cleaning_markup.blanks),
-    Rule("fences", "Markdown 代码围栏", "Markdown code fences", cleaning_markup.fences),
-    Rule("page_headers", "句中的页眉页码", "running titles and page numbers inside sentences", cleaning_layout.page_headers),
-    Rule("advertisements", "网站广告", "websites' advertisements", cleaning_advertising.advertisements),
-    Rule("urls", "网址", "web addresses", cleaning_advertising.urls),
-    Rule("rulers", "分隔线（=====）", "ruled lines (=====)", cleaning_advertising.rulers),
-    Rule("chapter_ends", "章末标记（本章完）", "chapter-end marks (本章完)", cleaning_advertising.chapter_ends),
-    Rule("contents", "与正文重复的目录", "a table of contents that repeats the headings", cleaning_layout.contents),
-    Rule("footnotes", "段间脚注及其标号", "footnotes between paragraphs, with their marks", cleaning_layout.footnotes),
-    Rule("unwrap", "合并硬换行", "hard-wrapped lines joined", cleaning_layout.unwrap),
-    Rule("indents", "段首缩进", "paragraphs' indents", cleaning_markup.indents),
-    Rule("empty_lines", "空行", "empty lines", cleaning_markup.empty_lines),
+    Rule("line_ends", "换行统一为 LF", "line ends are LF", markup.line_ends),
+    Rule("markup", "HTML 标签、注释、脚本", "HTML tags, comments, scripts", markup.markup),
+    Rule("entities", "HTML 实体（&nbsp; &times;）", "HTML entities (&nbsp; &times;)", markup.entities),
+    Rule("invisible", "控制字符、零宽字符、解码失败的字符", "control, zero-width and broken characters", markup.invisible),
+    Rule("private_use", "私用区字符换成 □", "private-use characters become □", markup.private_use),
+    Rule("blanks", "全角、不间断空格和制表符换成空格，行尾空格", "full-width, no-break blanks and tabs; trailing blanks", markup.blanks),
+    Rule("fences", "Markdown 代码围栏", "Markdown code fences", markup.fences),
+    Rule("page_headers", "句中的页眉页码", "running titles and page numbers inside sentences", layout.page_headers),
+    Rule("advertisements", "网站广告", "websites' advertisements", advertising.advertisements),
+    Rule("urls", "网址", "web addresses", advertising.urls),
+    Rule("rulers", "分隔线（=====）", "ruled lines (=====)", advertising.rulers),
+    Rule("chapter_ends", "章末标记（本章完）", "chapter-end marks (本章完)", advertising.chapter_ends),
+    Rule("contents", "与正文重复的目录", "a table of contents that repeats the headings", layout.contents),
+    Rule("footnotes", "段间脚注及其标号", "footnotes between paragraphs, with their marks", layout.footnotes),
+    Rule("unwrap", "合并硬换行", "hard-wrapped lines joined", layout.unwrap),
+    Rule("indents", "段首缩进", "paragraphs' indents", markup.indents),
+    Rule("empty_lines", "空行", "empty lines", markup.empty_lines),
 )  # fmt: skip
 
 

@@ -17,6 +17,9 @@ from gpt2zh.generation.settings import SamplingSettings
 MOST_IN_NUCLEUS = 1024
 
 
+# ----- penalties ------------------------------------------------------------------------------------------------------
+
+
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
     """Lower the logits of tokens that occurred: positive ones are divided by the penalty, negative ones multiplied.
 

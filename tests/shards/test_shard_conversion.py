@@ -79,6 +79,7 @@ def test_text_files_are_the_ancestors(here: Path, tokenizer: Tokenizer, book: li
         assert text == "".join(f"{id_} " for id_ in piece.tolist())
 
 
+@pytest.mark.slow
 def test_training_takes_imported_shards_without_a_corpus(
     train: Callable[..., list[dict[str, float]]], workdir: Path, book: list[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_training_takes_imported_shards_without_a_corpus(
         train("--val_ratio", 0.02, "--min_length", 5)
 
 
+@pytest.mark.slow
 def test_the_command_that_import_prints_trains_on_its_shards_and_leaves_them(
     train: Callable[..., list[dict[str, float]]], workdir: Path, book: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +192,7 @@ def script(here: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_as_a_script_it_ends_with_one_message_and_code_2(
     script: Callable[..., subprocess.CompletedProcess[str]], here: Path, tokenizer: Tokenizer, book: list[str]
 ) -> None:

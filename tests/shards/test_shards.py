@@ -236,6 +236,7 @@ def test_a_rebuild_leaves_no_old_file(tmp_path: Path, tokenizer: Tokenizer) -> N
     assert len(list(tmp_path.iterdir())) == 2 + 1 + 1  # train, validation, manifest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_kill_while_building_leaves_the_old_shards_whole(
     tmp_path: Path, tokenizer: Tokenizer, book: list[str]
