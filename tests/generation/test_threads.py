@@ -45,6 +45,18 @@ def test_when_the_machine_becomes_busy_or_quiet_the_other_number_is_found(
     assert simulate(choice, *after, 60) > 0.97 / min(after)
 
 
+def test_one_step_that_the_machine_was_slow_in_costs_little() -> None:
+    """A trial that won by chance is found out at the first slow step."""
+    choice = ThreadChoice()
+    simulate(choice, 1 * MS, 100 * MS, 5)
+    while choice.one:
+        choice.took(30 * MS)  # the machine is busier than ever
+    choice.took(MS)
+    choice.took(100 * MS)
+    choice.took(100 * MS)
+    assert choice.one and simulate(choice, 1 * MS, 100 * MS, 60) > 0.95 / MS
+
+
 @pytest.mark.parametrize("precision, quantize", [("fp32", False), ("bf16", False), ("fp32", True)])
 def test_not_a_bit_depends_on_the_number_of_threads(precision: str, quantize: bool) -> None:
     """Reading and steps, of one row and several, at widths that no number of threads divides."""

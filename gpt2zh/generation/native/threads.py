@@ -7,8 +7,8 @@ thread that waits there: beside other programs two threads are then many times s
 In: how long steps took. Out: the number of threads for the next one.
 """
 
-STEPS = 8  # of a trial
-WORK_PER_TRIAL = 50  # seconds of work for each second that the last trial took
+STEPS = 8  # that are timed together, at most
+WORK_PER_TRIAL = 50  # seconds of work for each second that the last trial of the slower way took
 
 
 class ThreadChoice:
@@ -16,10 +16,9 @@ class ThreadChoice:
 
     def __init__(self) -> None:
         self.one = True  # how the next step is to be computed
-        self._best_is_one = True
-        self._best_mean = 0.0  # seconds a step by the better way, of late
-        self._n_steps, self._seconds = 0, 0.0  # since the last change of any of these
-        self._work_left = 0.0  # seconds to the next trial
+        self._mean = {True: 0.0, False: 0.0}  # by one thread, by all: seconds a step when last timed; 0 before that
+        self._n_steps, self._seconds = 0, 0.0  # timed together until now
+        self._is_trial, self._work_left = False, 0.0  # seconds to the next trial
 
     def count(self, most: int) -> int:
         """Threads for the next step, of `most` that there are."""
@@ -29,17 +28,11 @@ class ThreadChoice:
         """Take note of how long a step took."""
         self._n_steps += 1
         self._seconds += seconds
-        is_trial = self.one != self._best_is_one
-        if is_trial and (self._n_steps == STEPS or self._seconds > STEPS * self._best_mean):
-            self._work_left = WORK_PER_TRIAL * self._seconds
-            if self._seconds / self._n_steps < self._best_mean:
-                self._best_is_one, self._best_mean = self.one, self._seconds / self._n_steps
-            self.one = self._best_is_one
-        elif not is_trial and self._n_steps == STEPS:
-            self._best_mean = self._seconds / STEPS
-            self._work_left -= self._seconds
-            if self._work_left <= 0:
+        other = self._mean[not self.one]
+        if self._n_steps == STEPS or self._seconds > STEPS * other > 0:  # no need to wait for what is slower already
+            self._mean[self.one] = mean = self._seconds / self._n_steps
+            self._work_left = WORK_PER_TRIAL * self._seconds if self._is_trial else self._work_left - self._seconds
+            self._n_steps, self._seconds = 0, 0.0
+            self._is_trial = (mean <= other and self._work_left <= 0) or not other
+            if self._is_trial or mean > other:
                 self.one = not self.one
-        else:
-            return
-        self._n_steps, self._seconds = 0, 0.0
