@@ -5,55 +5,22 @@ import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TORCHRUN, TRAIN, Launched, furnish, metrics_of, require_same_run
+from conftest import TRAIN, Launched, metrics_of, require_same_run
+from forked_torchrun import torchrun, wait_for
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gpt2zh.errors import UserError
+pytest_plugins = ["launching"]
+pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.slow
 
 Launch = Callable[..., Launched]
-Train = Callable[..., list[dict[str, float]]]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, book: list[str], book_vocabulary: str) -> Path:
-    """A folder with a corpus, its shards, and `alone`, the run of one process."""
-    folder = tmp_path_factory.mktemp("processes")
-    furnish(folder, book, book_vocabulary)
-    command = [sys.executable, *map(str, TRAIN), "--output_dir", "alone"]
-    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return folder
-
-
-def torchrun(n: int) -> list[object]:
-    return [*TORCHRUN, "--standalone", "--nproc_per_node", n]
-
-
-def exit_codes(printed: str) -> list[int]:
-    """Of the processes, in torchrun's report."""
-    return [int(code) for code in re.findall(r"exitcode\s+: (-?\d+)", printed)]
-
-
-def said(printed: str, lost: bool = False) -> str:
-    """The one message, after which torchrun's own report follows, with the only traceback there is.
-
-    `lost`: a process was killed. What another was just doing with it may fail at that moment, and say so beside the message.
-    """
-    (message,) = re.findall(r"错误 / error: (.*)", printed)
-    assert (lost or printed.count("Traceback") == 1) and printed.index("错误 / error") < printed.index(
-        "ChildFailedError"
-    )
-    return message
 
 
 # ----- the same run --------------------------------------------------------------------------------------------------
@@ -64,8 +31,8 @@ def said(printed: str, lost: bool = False) -> str:
     [(2, []), (4, ["--raw", "--tokenized_data_path", "data/own"]), (2, ["--shard_model"])],
     ids=["two", "four, of which two get no row in the last batch", "a model in parts"],
 )
-def test_several_processes_train_as_one(n: int, options: list[str], place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(n), *TRAIN, *options, "--output_dir", f"run{n}{len(options)}"])
+def test_several_processes_train_as_one(n: int, options: list[str], place: Path, start: Launch) -> None:
+    run = start(place, [*torchrun(n), *TRAIN, *options, "--output_dir", f"run{n}{len(options)}"])
     assert run.wait() == 0, run.text
     output = place / f"run{n}{len(options)}"
     require_same_run(place / "alone", output)
@@ -81,12 +48,12 @@ def test_several_processes_train_as_one(n: int, options: list[str], place: Path,
     assert len(AutoTokenizer.from_pretrained(output / "final_model")) > 900
 
 
-def test_compiled_processes_train_as_one_that_is_not(place: Path, launch: Launch) -> None:
+def test_compiled_processes_train_as_one_that_is_not(place: Path, start: Launch) -> None:
     options = ["--compile", "on", "--optimizer", "muon"]
-    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    run = start(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    assert run.wait(400) == 0, run.text
+    run = start(place, [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"])
     assert run.wait() == 0, run.text
-    command = [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"]
-    subprocess.run([*map(str, command)], cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     losses = [
         [row["train/loss"] for row in metrics_of(place / name) if "train/loss" in row] for name in ("compiled", "muon")
     ]
@@ -139,7 +106,7 @@ with start_processes() as processes:
 """
 
 
-def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Path, launch: Launch) -> None:
+def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Path, start: Launch) -> None:
     import numpy as np
     from transformers import GPT2Config
 
@@ -149,7 +116,7 @@ def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Pat
     from gpt2zh.shards.format import TokenStream
 
     (place / "gradients.py").write_text(GRADIENTS, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "gradients.py"])
+    run = start(place, [*torchrun(2), "gradients.py"])
     assert run.wait() == 0, run.text
     first, second = (torch.load(place / f"gradients{rank}.pt") for rank in range(2))
     assert torch.equal(first["weights"], second["weights"]) and torch.equal(first["gradient"], second["gradient"])
@@ -206,9 +173,9 @@ with start_processes() as processes:
 """
 
 
-def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, launch: Launch) -> None:
+def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, start: Launch) -> None:
     (place / "infinite.py").write_text(INFINITE, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "infinite.py"])
+    run = start(place, [*torchrun(2), "infinite.py"])
     assert run.wait() == 0, run.text
     first, second = (json.loads((place / f"seen{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
     assert first == second  # moved or not, norm, scale
@@ -216,85 +183,16 @@ def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, 
     assert [scale for _, _, scale in first] == [2**16, 2**15, 2**15]
 
 
-# ----- one end for all -----------------------------------------------------------------------------------------------
-
-
-def test_a_mistake_of_all_is_told_once(place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(2), *TRAIN, "--batch_size", 0])
-    assert run.wait() == 1  # torchrun's own
-    assert "--batch_size 0" in said(run.text) and exit_codes(run.text) == [2, 2]
-
-
-def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(2), *TRAIN, "--tokenized_data_path", "data/none", "--min_length", 10**6])
-    assert run.wait() == 1
-    assert "--min_length 1000000" in said(run.text) and exit_codes(run.text) == [2, 2]
-
-
-BUG = """
-from gpt2zh.device import choose_device
-from gpt2zh.errors import run_script
-from gpt2zh.training.processes import start_processes
-
-def main():
-    with start_processes() as processes:
-        processes.require_same({})
-        processes.connect(choose_device("cpu", "fp32", processes.place), False, 60)
-        processes.all_reduce_sum(1 / (1 - processes.rank))  # a bug in process 1; process 0 waits for it
-
-run_script(main)
-"""
-
-
-def test_a_bug_keeps_its_traceback_and_the_others_say_where_it_is(place: Path, launch: Launch) -> None:
-    (place / "bug.py").write_text(BUG, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "bug.py"])
-    assert run.wait() == 1
-    (message,) = re.findall(r"错误 / error: (.*)", run.text)
-    assert "process 1 failed" in message and "ZeroDivisionError" in message
-    assert run.text.count("Traceback") == 2 and sorted(exit_codes(run.text)) == [1, 3]  # the bug's and torchrun's
-
-
-def test_parting_the_model_needs_torchrun_and_says_how(train: Train) -> None:
-    with pytest.raises(UserError, match="torchrun --nproc_per_node 2"):
-        train("--shard_model")
-    assert not Path("model").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, place: Path, launch: Launch) -> None:
-    output = place / f"killed{killed}"
-    run = launch(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name])
-    wait_for(output / "model_epoch1")
-    os.kill(run.children()[killed], signal.SIGKILL)
-    assert run.wait() == 1
-    assert sorted(exit_codes(run.text)) == [-9, 3]
-    assert "--resume" in said(run.text, lost=True) and str(Path(output.name) / "checkpoints") in said(
-        run.text, lost=True
-    )
-
-
 # ----- stopped, and gone on with -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def stopped_at_5(place: Path) -> Path:
-    """What a run of one process leaves that ends after step 5 of its 14: its checkpoint and its reports."""
-    command = [sys.executable, *map(str, TRAIN), "--save_every", "5", "--keep_last", "9", "--output_dir", "saving"]
-    subprocess.run(command, cwd=place, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000010")
-    shutil.rmtree(place / "saving" / "checkpoints" / "step_00000014")
-    return place / "saving"
-
-
 @pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
-def test_a_run_of_one_process_goes_on_in_two(
-    options: list[str], stopped_at_5: Path, place: Path, launch: Launch
-) -> None:
+def test_a_run_of_one_process_goes_on_in_two(options: list[str], place: Path, start: Launch) -> None:
     output = place / f"on{len(options)}"
-    shutil.copytree(stopped_at_5, output)
-    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
+    shutil.copytree(place / "alone", output)
+    for later in ("step_00000010", "step_00000014"):
+        shutil.rmtree(output / "checkpoints" / later)
+    run = start(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
     assert run.wait() == 0, run.text
     assert "processes: 1 then, 2 now" in run.text
     require_same_run(place / "alone", output)
@@ -303,85 +201,21 @@ def test_a_run_of_one_process_goes_on_in_two(
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 @pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
 def test_two_processes_that_are_stopped_save_and_go_on_bit_for_bit(
-    options: list[str], place: Path, launch: Launch
+    options: list[str], place: Path, start: Launch
 ) -> None:
     """With dropout: each process has its own random numbers."""
-    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 15, *options]
+    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 5, *options]
     whole, parts = place / f"whole{len(options)}", place / f"parts{len(options)}"
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", whole.name])
+    run = start(place, [*torchrun(2), *flags, "--output_dir", whole.name])
     assert run.wait() == 0, run.text
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name])
-    wait_for(parts / "model_epoch2")
+    run = start(place, [*torchrun(2), *flags, "--output_dir", parts.name])
+    wait_for(parts / "metrics.jsonl")
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() != 0
     assert len(re.findall(r"error: .*stopped at step \d+, saved. Go on: torchrun", run.text)) == 1, run.text
     (step,) = [int(path.name[len("step_") :]) for path in (parts / "checkpoints").glob("step_*")]
-    assert 28 <= step < 15 * 14
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
+    assert 2 <= step < 5 * 14
+    run = start(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
     assert run.wait() == 0, run.text
     files = [folder / "final_model" / "model.safetensors" for folder in (whole, parts)]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-Machines = Callable[[str], tuple[list[Path], Callable[[int], list[object]]]]
-
-
-@pytest.fixture
-def machines(place: Path, tmp_path: Path) -> Machines:
-    """Two folders as of two machines, the second with shards and no corpus; and torchrun's command for each."""
-
-    def make(name: str) -> tuple[list[Path], Callable[[int], list[object]]]:
-        folders = [tmp_path / name / "first", tmp_path / name / "second"]
-        for folder in folders:
-            folder.mkdir(parents=True)
-            for file in ("vocab.txt", "plain.json"):
-                shutil.copy(place / file, folder)
-            shutil.copytree(place / "data" / "tokenized", folder / "data" / "tokenized")
-        shutil.copy(place / "data" / "train.json", folders[0] / "data")
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-        options = ["--nnodes", 2, "--nproc_per_node", 1, "--master_addr", "127.0.0.1", "--master_port", port]
-        return folders, lambda machine: [*TORCHRUN, *options, "--node_rank", machine]
-
-    return make
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(machines: Machines, launch: Launch) -> None:
-    folders, command = machines("stopped")
-    before = sorted(folders[1].rglob("*"))
-    runs = [launch(folders[i], [*command(i), *TRAIN, "--epochs", 1000], "torchrun") for i in range(2)]
-    wait_for(folders[0] / "model" / "model_epoch1")
-    for pid in (runs[0].process.pid, *runs[0].children()):
-        os.kill(pid, signal.SIGKILL)
-    assert runs[1].wait() == 1
-    assert "model/checkpoints (of several machines, on the first)" in said(runs[1].text, lost=True) and exit_codes(
-        runs[1].text
-    ) == [3]
-    assert sorted(folders[1].rglob("*")) == sorted([*before, runs[1].printed])
-    assert metrics_of(folders[0] / "model")
-
-
-def test_machines_with_other_flags_or_without_the_shards_are_refused_on_both(
-    machines: Machines, launch: Launch
-) -> None:
-    cases = {
-        "flags": (["--lr", 2e-3], ["--lr", "0.001", "0.002"]),
-        "shards": (["--tokenized_data_path", "data/nowhere"], ["nowhere", "manifest.json"]),
-    }
-    runs = {}
-    for name, (arguments, _) in cases.items():
-        folders, command = machines(name)
-        runs[name] = [launch(folders[i], [*command(i), *TRAIN, *arguments * i], "torchrun") for i in range(2)]
-    for name, (_, words) in cases.items():
-        for run in runs[name]:
-            assert run.wait() == 1
-            assert all(word in said(run.text) for word in words) and exit_codes(run.text) == [2]
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.05)
