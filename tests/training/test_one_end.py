@@ -87,7 +87,7 @@ def test_parting_the_model_needs_torchrun_and_says_how(train: Train) -> None:
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, place: Path, start: Launch) -> None:
     output = place / f"killed{killed}"
-    run = start(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name], real=killed == 0)
+    run = start(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name])
     wait_for(output / "model_epoch1")
     os.kill(run.children()[killed], signal.SIGKILL)
     assert run.wait() == 1
