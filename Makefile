@@ -52,7 +52,7 @@ test-hosts: .venv/installed-dev
 	$(PY) -m pytest -rs tests/training/test_two_hosts.py
 
 faults: .venv/installed-dev
-	GPT2ZH_KILLS=200 $(PY) -m pytest tests/faults tests/training/test_resume.py tests/training/test_processes.py tests/training/test_two_hosts.py
+	GPT2ZH_KILLS=200 $(PY) -m pytest tests/faults tests/training/test_resume.py tests/training/test_processes.py tests/training/test_one_end.py tests/training/test_two_hosts.py
 
 faults-demo: .venv/installed-dev
 	rm -rf faults_demo

@@ -96,8 +96,9 @@ class Distributed(SingleProcess):
             self.store.set(key, pickle.dumps(answer))
             return answer
         answer = cast(Answer, self.one_end.wait_for(key))
-        if self.store.add(f"{key}, read", 1) == self.count - 1:
+        if self.store.add(f"{key}, read", 1) == self.count - 1:  # the last to read it
             self.store.delete_key(key)
+            self.store.delete_key(f"{key}, read")
         return answer
 
     def require_same(self, values: dict[str, str]) -> None:

@@ -76,12 +76,9 @@ class OneEnd:
         has been said on this machine."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when the first of its processes has ended
         told = explain(error)
-        if told is None and is_loss(error):
-            mine = self.others_failed() or self._lost(first_line(error))
-        else:
-            mine = Ended(*(told or (self._bug(error), LOST)))
-        of_all = self._first_of_all(mine)
         is_bug = told is None and not is_loss(error)
+        mine = Ended(*told) if told else self._bug(error) if is_bug else self._lost(first_line(error))
+        of_all = self._first_of_all(mine)
         write_error_file(str(mine if is_bug else of_all))
         if os.environ["GROUP_RANK"] == "0" and os.environ["GROUP_WORLD_SIZE"] != "1":
             time.sleep(1.5 * POLL)  # the other machines look into the store before it ends with this process
@@ -111,11 +108,10 @@ class OneEnd:
             return False
         return True
 
-    def _bug(self, error: BaseException) -> str:
+    def _bug(self, error: BaseException) -> Ended:
         where = f"{socket.gethostname()}: {type(error).__name__}: {first_line(error)}"
-        return bilingual(
-            f"进程 {self.rank} 出错，见它的输出（{where}）。", f"process {self.rank} failed; see its output ({where})."
-        )
+        zh = f"进程 {self.rank} 出错，见它的输出（{where}）。"
+        return Ended(bilingual(zh, f"process {self.rank} failed; see its output ({where})."), LOST)
 
     def _lost(self, reason: str) -> Ended:
         """The end for the sake of a process that left no word."""

@@ -1,4 +1,4 @@
-"""A plugin of pytest for the tests of several processes, whose commands are forked from a process that has loaded torch."""
+"""A plugin of pytest: what the tests of several processes start with, for `pytest_plugins`."""
 
 import subprocess
 import sys
@@ -20,15 +20,15 @@ def torchruns() -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def launch(torchruns: Zygote) -> Iterator[Callable[..., Launched]]:
+def start(torchruns: Zygote) -> Iterator[Callable[..., Launched]]:
     """Start commands, `real` ones anew, as a user does; what still runs at the end of the test is ended."""
     launched: list[Launched] = []
 
-    def start(folder: Path, command: list[object], name: str = "command", real: bool = False) -> Launched:
+    def begin(folder: Path, command: list[object], name: str = "command", real: bool = False) -> Launched:
         launched.append(Launched(folder, command, name) if real else Forked(folder, command, name, torchruns))
         return launched[-1]
 
-    yield start
+    yield begin
     for one in launched:
         if one.process.poll() is None:
             one.process.terminate()  # torchrun ends its processes then

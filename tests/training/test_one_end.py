@@ -41,14 +41,14 @@ def said(printed: str, lost: bool = False) -> str:
 # ----- one end for all -----------------------------------------------------------------------------------------------
 
 
-def test_a_mistake_of_all_is_told_once(place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(2), *TRAIN, "--batch_size", 0])
+def test_a_mistake_of_all_is_told_once(place: Path, start: Launch) -> None:
+    run = start(place, [*torchrun(2), *TRAIN, "--batch_size", 0])
     assert run.wait() == 1  # torchrun's own
     assert "--batch_size 0" in said(run.text) and exit_codes(run.text) == [2, 2]
 
 
-def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(2), *TRAIN, "--tokenized_data_path", "data/none", "--min_length", 10**6])
+def test_a_mistake_that_the_first_process_finds_ends_the_others(place: Path, start: Launch) -> None:
+    run = start(place, [*torchrun(2), *TRAIN, "--tokenized_data_path", "data/none", "--min_length", 10**6])
     assert run.wait() == 1
     assert "--min_length 1000000" in said(run.text) and exit_codes(run.text) == [2, 2]
 
@@ -68,9 +68,9 @@ run_script(main)
 """
 
 
-def test_a_bug_keeps_its_traceback_and_the_others_say_where_it_is(place: Path, launch: Launch) -> None:
+def test_a_bug_keeps_its_traceback_and_the_others_say_where_it_is(place: Path, start: Launch) -> None:
     (place / "bug.py").write_text(BUG, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "bug.py"], real=True)
+    run = start(place, [*torchrun(2), "bug.py"], real=True)
     assert run.wait() == 1
     (message,) = re.findall(r"错误 / error: (.*)", run.text)
     assert "process 1 failed" in message and "ZeroDivisionError" in message
@@ -85,9 +85,9 @@ def test_parting_the_model_needs_torchrun_and_says_how(train: Train) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, place: Path, launch: Launch) -> None:
+def test_a_process_that_is_killed_ends_the_run_with_what_is_saved(killed: int, place: Path, start: Launch) -> None:
     output = place / f"killed{killed}"
-    run = launch(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name], real=killed == 0)
+    run = start(place, [*torchrun(2), *TRAIN, "--epochs", 1000, "--output_dir", output.name])
     wait_for(output / "model_epoch1")
     os.kill(run.children()[killed], signal.SIGKILL)
     assert run.wait() == 1
@@ -122,10 +122,10 @@ def machines(place: Path, tmp_path: Path) -> Machines:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(machines: Machines, launch: Launch) -> None:
+def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(machines: Machines, start: Launch) -> None:
     folders, command = machines("stopped")
     before = sorted(folders[1].rglob("*"))
-    runs = [launch(folders[i], [*command(i), *TRAIN, "--epochs", 1000], "torchrun") for i in range(2)]
+    runs = [start(folders[i], [*command(i), *TRAIN, "--epochs", 1000], "torchrun") for i in range(2)]
     wait_for(folders[0] / "model" / "model_epoch1")
     for pid in (runs[0].process.pid, *runs[0].children()):
         os.kill(pid, signal.SIGKILL)
@@ -137,9 +137,7 @@ def test_a_machine_that_stops_ends_the_others_run_and_only_the_first_writes(mach
     assert metrics_of(folders[0] / "model")
 
 
-def test_machines_with_other_flags_or_without_the_shards_are_refused_on_both(
-    machines: Machines, launch: Launch
-) -> None:
+def test_machines_with_other_flags_or_without_the_shards_are_refused_on_both(machines: Machines, start: Launch) -> None:
     cases = {
         "flags": (["--lr", 2e-3], ["--lr", "0.001", "0.002"]),
         "shards": (["--tokenized_data_path", "data/nowhere"], ["nowhere", "manifest.json"]),
@@ -147,7 +145,7 @@ def test_machines_with_other_flags_or_without_the_shards_are_refused_on_both(
     runs = {}
     for name, (arguments, _) in cases.items():
         folders, command = machines(name)
-        runs[name] = [launch(folders[i], [*command(i), *TRAIN, *arguments * i], "torchrun") for i in range(2)]
+        runs[name] = [start(folders[i], [*command(i), *TRAIN, *arguments * i], "torchrun") for i in range(2)]
     for name, (_, words) in cases.items():
         for run in runs[name]:
             assert run.wait() == 1

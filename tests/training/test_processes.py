@@ -18,6 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 pytest_plugins = ["launching"]
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 Launch = Callable[..., Launched]
 
 
@@ -29,8 +31,8 @@ Launch = Callable[..., Launched]
     [(2, []), (4, ["--raw", "--tokenized_data_path", "data/own"]), (2, ["--shard_model"])],
     ids=["two", "four, of which two get no row in the last batch", "a model in parts"],
 )
-def test_several_processes_train_as_one(n: int, options: list[str], place: Path, launch: Launch) -> None:
-    run = launch(place, [*torchrun(n), *TRAIN, *options, "--output_dir", f"run{n}{len(options)}"])
+def test_several_processes_train_as_one(n: int, options: list[str], place: Path, start: Launch) -> None:
+    run = start(place, [*torchrun(n), *TRAIN, *options, "--output_dir", f"run{n}{len(options)}"])
     assert run.wait() == 0, run.text
     output = place / f"run{n}{len(options)}"
     require_same_run(place / "alone", output)
@@ -46,11 +48,11 @@ def test_several_processes_train_as_one(n: int, options: list[str], place: Path,
     assert len(AutoTokenizer.from_pretrained(output / "final_model")) > 900
 
 
-def test_compiled_processes_train_as_one_that_is_not(place: Path, launch: Launch) -> None:
+def test_compiled_processes_train_as_one_that_is_not(place: Path, start: Launch) -> None:
     options = ["--compile", "on", "--optimizer", "muon"]
-    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
+    run = start(place, [*torchrun(2), *TRAIN, *options, "--output_dir", "compiled"])
     assert run.wait(400) == 0, run.text
-    run = launch(place, [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"])
+    run = start(place, [sys.executable, *TRAIN, "--optimizer", "muon", "--output_dir", "muon"])
     assert run.wait() == 0, run.text
     losses = [
         [row["train/loss"] for row in metrics_of(place / name) if "train/loss" in row] for name in ("compiled", "muon")
@@ -104,7 +106,7 @@ with start_processes() as processes:
 """
 
 
-def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Path, launch: Launch) -> None:
+def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Path, start: Launch) -> None:
     import numpy as np
     from transformers import GPT2Config
 
@@ -114,7 +116,7 @@ def test_gradients_are_those_of_one_process_and_exchanged_once_a_step(place: Pat
     from gpt2zh.shards.format import TokenStream
 
     (place / "gradients.py").write_text(GRADIENTS, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "gradients.py"])
+    run = start(place, [*torchrun(2), "gradients.py"])
     assert run.wait() == 0, run.text
     first, second = (torch.load(place / f"gradients{rank}.pt") for rank in range(2))
     assert torch.equal(first["weights"], second["weights"]) and torch.equal(first["gradient"], second["gradient"])
@@ -171,9 +173,9 @@ with start_processes() as processes:
 """
 
 
-def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, launch: Launch) -> None:
+def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, start: Launch) -> None:
     (place / "infinite.py").write_text(INFINITE, encoding="utf-8")
-    run = launch(place, [*torchrun(2), "infinite.py"])
+    run = start(place, [*torchrun(2), "infinite.py"])
     assert run.wait() == 0, run.text
     first, second = (json.loads((place / f"seen{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
     assert first == second  # moved or not, norm, scale
@@ -185,12 +187,12 @@ def test_a_gradient_that_is_infinite_in_one_part_is_skipped_by_all(place: Path, 
 
 
 @pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
-def test_a_run_of_one_process_goes_on_in_two(options: list[str], place: Path, launch: Launch) -> None:
+def test_a_run_of_one_process_goes_on_in_two(options: list[str], place: Path, start: Launch) -> None:
     output = place / f"on{len(options)}"
     shutil.copytree(place / "alone", output)
     for later in ("step_00000010", "step_00000014"):
         shutil.rmtree(output / "checkpoints" / later)
-    run = launch(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
+    run = start(place, [*torchrun(2), *TRAIN, *options, "--output_dir", output.name, "--resume"])
     assert run.wait() == 0, run.text
     assert "processes: 1 then, 2 now" in run.text
     require_same_run(place / "alone", output)
@@ -199,21 +201,21 @@ def test_a_run_of_one_process_goes_on_in_two(options: list[str], place: Path, la
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 @pytest.mark.parametrize("options", [[], ["--shard_model"]], ids=["two", "a model in parts"])
 def test_two_processes_that_are_stopped_save_and_go_on_bit_for_bit(
-    options: list[str], place: Path, launch: Launch
+    options: list[str], place: Path, start: Launch
 ) -> None:
     """With dropout: each process has its own random numbers."""
-    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 15, *options]
+    flags = [*TRAIN, "--model_config", "tiny.json", "--epochs", 5, *options]
     whole, parts = place / f"whole{len(options)}", place / f"parts{len(options)}"
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", whole.name])
+    run = start(place, [*torchrun(2), *flags, "--output_dir", whole.name])
     assert run.wait() == 0, run.text
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name])
-    wait_for(parts / "model_epoch2")
+    run = start(place, [*torchrun(2), *flags, "--output_dir", parts.name])
+    wait_for(parts / "model_epoch1")
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() != 0
     assert len(re.findall(r"error: .*stopped at step \d+, saved. Go on: torchrun", run.text)) == 1, run.text
     (step,) = [int(path.name[len("step_") :]) for path in (parts / "checkpoints").glob("step_*")]
-    assert 28 <= step < 15 * 14
-    run = launch(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
+    assert 14 <= step < 5 * 14
+    run = start(place, [*torchrun(2), *flags, "--output_dir", parts.name, "--resume"])
     assert run.wait() == 0, run.text
     files = [folder / "final_model" / "model.safetensors" for folder in (whole, parts)]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TORCHRUN, TRAIN, Launched, furnish, metrics_of, require_same_run
+from conftest import TORCHRUN, TRAIN, Launched, metrics_of, require_same_run
 
+pytest_plugins = ["launching"]
 pytestmark = pytest.mark.slow
 
 Launch = Callable[..., Launched]
@@ -63,40 +64,41 @@ def numbered(host: int) -> list[object]:
     return ["--node_rank", host, "--master_addr", ADDRESSES[0], "--master_port", 29500]
 
 
-def start(
+def on_both(
     rendezvous: Callable[[int], list[object]],
     hosts: list[list[str]],
     folders: list[Path],
-    launch_anew: Launch,
+    begin: Launch,
     *flags: object,
 ) -> list[Launched]:
     """One process on each host."""
     size = ["--nnodes", 2, "--nproc_per_node", 1]
     return [
-        launch_anew(
+        begin(
             folder,
             [*inside, "env", "GLOO_SOCKET_IFNAME=cable", *TORCHRUN, *size, *rendezvous(host), *TRAIN, *flags],
             "torchrun",
+            real=True,
         )
         for host, (inside, folder) in enumerate(zip(hosts, folders))
     ]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, book: list[str], book_vocabulary: str) -> list[Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, place: Path) -> list[Path]:
     """A folder for each host: the corpus on the first, the same shards on both; and `alone`, the run of one process."""
     both = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
     for folder in both:
-        furnish(folder, book, book_vocabulary)
-    command = [sys.executable, *map(str, TRAIN), "--output_dir", "alone"]
-    subprocess.run(command, cwd=both[0], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    shutil.rmtree(both[1] / "data")
-    shutil.copytree(both[0] / "data" / "tokenized", both[1] / "data" / "tokenized")
+        for file in ("vocab.txt", "plain.json"):
+            shutil.copy(place / file, folder)
+        shutil.copytree(place / "data" / "tokenized", folder / "data" / "tokenized")
+    shutil.copy(place / "data" / "train.json", both[0] / "data")
+    shutil.copytree(place / "alone", both[0] / "alone")
     return both
 
 
-def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], launch_anew: Launch) -> None:
-    runs = start(c10d, hosts, folders, launch_anew)
+def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], start: Launch) -> None:
+    runs = on_both(c10d, hosts, folders, start)
     assert [run.wait() for run in runs] == [0, 0], runs[0].text + runs[1].text
     require_same_run(folders[0] / "alone", folders[0] / "model")
     assert not (folders[1] / "model").exists() and not (folders[1] / "logs").exists()
@@ -104,10 +106,10 @@ def test_two_hosts_train_as_one(hosts: list[list[str]], folders: list[Path], lau
 
 
 def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_from_what_is_saved(
-    hosts: list[list[str]], folders: list[Path], launch_anew: Launch
+    hosts: list[list[str]], folders: list[Path], start: Launch
 ) -> None:
     endless = ["--epochs", 100000, "--warmup_steps", 0, "--peer_timeout", 6, "--save_every", 3]
-    runs = start(numbered, hosts, folders, launch_anew, *endless)
+    runs = on_both(numbered, hosts, folders, start, *endless)
     deadline = time.monotonic() + 120
     while not (folders[0] / "model" / "model_epoch1").exists():
         assert time.monotonic() < deadline, runs[0].text + runs[1].text
@@ -119,7 +121,7 @@ def test_when_the_cable_is_cut_both_hosts_end_and_say_so_and_the_run_goes_on_fro
         assert re.findall(r"exitcode\s+: (-?\d+)", run.text) == ["3"] and run.text.count("Traceback") == 1  # torchrun's
     before = metrics_of(folders[0] / "model")
     saved = max(int(path.name[len("step_") :]) for path in (folders[0] / "model" / "checkpoints").glob("step_*"))
-    again = launch_anew(folders[0], [sys.executable, *TRAIN, *endless, "--max_steps", saved + 5, "--resume"])
+    again = start(folders[0], [sys.executable, *TRAIN, *endless, "--max_steps", saved + 5, "--resume"])
     assert again.wait() == 0, again.text
     after = metrics_of(folders[0] / "model")
     assert after[-1]["step"] == saved + 5
