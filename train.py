@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             from gpt2zh.run import set_up  # loads torch: --help and a typing error in a path have been answered by now
 
             run = set_up(flags, processes, tokenizer, command)
-            with run.log, StopSignals(processes.others_failed) as stop:
+            with run.log, run.output, StopSignals(processes.others_failed) as stop:
                 rehearse(run) if flags.output.dry_run else fit(run, stop)
 
 

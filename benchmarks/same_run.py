@@ -228,6 +228,13 @@ def git(*words: str) -> str:
     return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
+def in_order(name: str, result: str | None) -> str | None:
+    """Reports by step: one that waits for the next step may stand behind a validation in between, or before it."""
+    if result is None or not name.endswith("metrics.jsonl"):
+        return result
+    return "\n".join(sorted(result.split("\n"), key=lambda row: json.loads(row)["step"]))
+
+
 def difference(one: str | None, other: str | None) -> str:
     """Where two results differ first."""
     if one is None or other is None:
@@ -249,7 +256,7 @@ def main() -> None:
     n_same, different = 0, []
     for part in parts:
         for name in sorted({*one[part], *other[part]}):
-            pair = one[part].get(name), other[part].get(name)
+            pair = in_order(name, one[part].get(name)), in_order(name, other[part].get(name))
             if pair[0] == pair[1]:
                 n_same += 1
             else:

@@ -8,6 +8,7 @@ In: states and weights. Out: whole folders; the end of a run that is asked to st
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 import torch
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 from transformers import GPT2LMHeadModel
 
 from gpt2zh.device import Device, seed_everything
-from gpt2zh.errors import EnvironmentFault, Stopped, say
+from gpt2zh.errors import EnvironmentFault, Stopped, UserError, say
 from gpt2zh.system.folders import clear_leftovers
 from gpt2zh.training.checkpoint import (
     Checkpoints,
@@ -112,7 +113,7 @@ def make_way(output_dir: Path, earlier: Earlier | None) -> None:
 
 
 class RunFolder:
-    """Called by all processes of a run at the same steps; the first one writes.
+    """Called by all processes of a run at the same steps; the first one writes. Use it as a context manager.
 
     Args:
         every_steps, every_seconds: how often a checkpoint is due; both None: there are none, but for a run that is stopped.
@@ -135,6 +136,15 @@ class RunFolder:
         self.record = record
         self.is_saved = every_steps is not None or every_seconds is not None
         self.checkpoints = Checkpoints(path / CHECKPOINTS, every_steps, every_seconds, keep_last, log.line)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UserError):  # of the run's own accord: what is being written is still finished
+            self.checkpoints.wait()
 
     def note(self, epoch: int, step: int, val: dict[str, float] | None = None) -> None:
         """What training.json says of the weights from here on. No `val`: the last one's stays."""
