@@ -16,7 +16,7 @@ uses `generation.engine`.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -106,17 +106,3 @@ def finish(decoder: Decoder, vocabulary: Vocabulary, requests: Sequence[Request]
     while engine.busy:
         found |= {places[event.id]: event.finished for event in engine.step() if event.finished}
     return [found[place] for place in range(len(requests))]
-
-
-def write(
-    decoder: Decoder,
-    prefix: Sequence[int],
-    numbers: Sequence[int],
-    length: int,
-    seed: int,
-    settings: SamplingSettings,
-    vocabulary: Vocabulary,
-) -> Iterator[Finished]:
-    """`finish` under its old name, for train.py."""
-    requests = [Request(prefix, number, length, seed, settings) for number in numbers]
-    return iter(finish(decoder, vocabulary, requests, 1))
