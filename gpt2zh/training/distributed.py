@@ -95,11 +95,7 @@ class Distributed(SingleProcess):
             answer = work(*arguments)
             self.store.set(key, pickle.dumps(answer))
             return answer
-        answer = cast(Answer, self.one_end.wait_for(key))
-        if self.store.add(f"{key}, read", 1) == self.count - 1:  # the last to read it
-            self.store.delete_key(key)
-            self.store.delete_key(f"{key}, read")
-        return answer
+        return cast(Answer, self.one_end.wait_for(key))
 
     def require_same(self, values: dict[str, str]) -> None:
         self.n_calls += 1
@@ -121,7 +117,7 @@ class Distributed(SingleProcess):
     # ----- by torch.distributed's group: for --peer_timeout seconds --------------------------------------------------
 
     def connect(self, device: Device, shard: bool, patience: int) -> None:
-        self.shard = shard
+        self.shard, self.one_end.patience = shard, patience
         backend = "cpu:gloo,cuda:nccl" if device.main.type == "cuda" else "gloo"
         store, wait = dist.PrefixStore("group", self.store), timedelta(seconds=patience)
         try:

@@ -14,16 +14,20 @@ import pickle
 import re
 import signal
 import socket
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import torch.distributed as dist
 
 from gpt2zh.errors import UserError, bilingual, explain
 
-GRACE = 3.0  # seconds for the store to answer, which takes none where all is well
+Answer = TypeVar("Answer")
+
+GRACE = 3.0  # seconds for the store to answer when this process ends, which takes none where all is well
 POLL = 1.0  # seconds, at most, from one look into the store to the next
 LOST = 3  # exit code where another process, a machine or the network failed
 
@@ -45,31 +49,33 @@ class OneEnd:
 
     Attributes:
         output_dir: where the run is saved, for the message.
+        patience: seconds for the store to answer while this process waits.
     """
 
     def __init__(self, store: dist.Store, rank: int, count: int) -> None:
         self.store, self.rank, self.count = store, rank, count
-        self.output_dir = Path("--output_dir")
+        self.output_dir, self.patience = Path("--output_dir"), 300.0
         signal.signal(signal.SIGTERM, self._terminated)
 
     def wait_for(self, key: str) -> object:
-        """What another process puts into the store under `key`, when it does. Raises Ended where another has ended."""
+        """What another process puts into the store under `key`, when it does. Raises Ended where another has ended, or the store is lost."""
         began = time.monotonic()
         while True:
-            if not self._in_reach():
-                raise self._lost("MASTER_ADDR")
-            if self.store.check([key]):
-                return pickle.loads(self.store.get(key))
-            if end := self.others_failed():
-                raise end
+            found = self._ask(
+                lambda: [self.store.get(k) if self.store.check([k]) else b"" for k in (key, "end")], self.patience
+            )
+            if found is None:
+                raise self._lost(f"MASTER_ADDR {os.environ['MASTER_ADDR']}")
+            if found[0]:
+                return pickle.loads(found[0])
+            if found[1]:
+                raise Ended(*json.loads(found[1]))
             time.sleep(min(POLL, 0.01 + (time.monotonic() - began) / 10))
 
     def others_failed(self) -> Ended | None:
         """What another process has ended with, where one has."""
-        with suppress(dist.DistError):
-            if self._in_reach() and self.store.check(["end"]):
-                return Ended(*json.loads(self.store.get("end")))
-        return None
+        end = self._ask(lambda: self.store.get("end") if self.store.check(["end"]) else b"", GRACE)
+        return Ended(*json.loads(end)) if end else None
 
     def of(self, error: BaseException) -> BaseException:
         """What this process is to end with, for `error`: the end of all; `error` itself where it is a bug; SystemExit where the message
@@ -88,11 +94,8 @@ class OneEnd:
 
     def _first_of_all(self, mine: Ended) -> Ended:
         """The end that the first process to fail put into the store, which may be this one."""
-        with suppress(dist.DistError):
-            if self._in_reach():
-                end = json.dumps([str(mine), mine.exit_code])
-                return Ended(*json.loads(self.store.compare_set("end", "", end)))
-        return mine
+        end = self._ask(lambda: self.store.compare_set("end", "", json.dumps([str(mine), mine.exit_code])), GRACE)
+        return Ended(*json.loads(end)) if end else mine
 
     def _terminated(self, number: int, frame: object) -> NoReturn:
         """SIGTERM before the training, in which `StopSignals` has it: another process of this machine failed, or somebody stops the run."""
@@ -100,13 +103,18 @@ class OneEnd:
         stopped = bilingual("训练被停止（SIGTERM）。", "the run was stopped (SIGTERM).")
         raise self.others_failed() or Ended(stopped, 128 + signal.SIGTERM)
 
-    def _in_reach(self) -> bool:
-        """Whether the store answers. Its own calls would wait, where the cable is cut, for as long as the kernel does."""
-        try:
-            socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), GRACE).close()
-        except OSError:
-            return False
-        return True
+    def _ask(self, question: Callable[[], Answer], patience: float) -> Answer | None:
+        """The store's answer; None where it gives none. Where the cable is cut, its calls wait for as long as the kernel does."""
+        answers: list[Answer] = []
+
+        def ask() -> None:
+            with suppress(dist.DistError):
+                answers.append(question())
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(patience)
+        return answers[0] if answers else None
 
     def _bug(self, error: BaseException) -> Ended:
         where = f"{socket.gethostname()}: {type(error).__name__}: {first_line(error)}"
