@@ -164,7 +164,7 @@ def load_writer(flags: GenerateFlags, folder: Path, prompts: Sequence[str] = ())
     if length == -1:
         length = TOKENS_A_TURN if flags.text.interactive else max(n_ctx, TOKENS_A_SENTENCE * flags.sampling.sentences)
     manner = Manner(
-        flags.sampling, flags.text.seed or 0, length, flags.text.batch_size, flags.text.raw_prefix, flags.output.stream
+        flags.settings, flags.text.seed or 0, length, flags.text.batch_size, flags.text.raw_prefix, flags.output.stream
     )
     form = "CPU, int8" if flags.compute.quantize == "int8" else str(device)
     say(

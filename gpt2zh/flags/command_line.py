@@ -4,6 +4,7 @@
     class Steps:
         epochs: int = flag(5, "训练轮数", "passes over the corpus", POSITIVE)
         stride: int | None = flag(None, "相邻窗口起点的距离", "distance between windows; tokens", POSITIVE, shown="n_ctx")
+        compile: Literal["auto", "on", "off"] = flag("auto", "编译训练步", "compile the training step")
 
     @dataclass(frozen=True)
     class TrainFlags:
@@ -17,17 +18,16 @@ abbreviated), values out of range, bytes that are not text; all of them at once.
 
 import argparse
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gpt2zh.errors import UserError, UserErrors, bilingual
-from gpt2zh.flags.values import METAVARS, Range
+from gpt2zh.flags.values import METAVARS, READERS, Kind, Range
 
 # ----- declarations ---------------------------------------------------------------------------------------------------
 
 Parsed = TypeVar("Parsed")
-Kind = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Declaration:
     name: str | None = None
     aliases: tuple[str, ...] = ()
     allowed: Range | None = None
-    choices: Sequence[str] | None = None
     kind: Kind | None = None
     shown: str | None = None
 
@@ -53,17 +52,16 @@ def flag(
     *,
     name: str | None = None,
     aliases: tuple[str, ...] = (),
-    choices: Sequence[str] | None = None,
     kind: Kind | None = None,
     shown: str | None = None,
 ) -> Any:
-    """A flag with a value.
+    """A flag with a value. A field that is a Literal has its words for choices.
 
     Args:
-        name: without dashes, where it is not the field's. kind: reads its text, where the field's type cannot.
-        shown: what the default None becomes, for --help.
+        name: without dashes, where it is not the field's. kind: reads its text, where the field's type does not.
+        shown: what the default becomes, for --help.
     """
-    return _field(default, Declaration("value", zh, en, name, aliases, allowed, choices, kind, shown))
+    return _field(default, Declaration("value", zh, en, name, aliases, allowed, kind, shown))
 
 
 def switch(zh: str, en: str) -> Any:
@@ -115,18 +113,29 @@ class Flag:
     """A flag of a script: its field, and where it stands.
 
     Args:
-        path: names of the fields that lead to it, its own last. kind: reads its text. title: of its group; "" has none.
+        path: names of the fields that lead to it, its own last. kind: reads its text. choices: the texts it may be; () any.
+        title: of its group; "" has none.
     """
 
     path: tuple[str, ...]
     declaration: Declaration
     default: Any
     kind: Kind
+    choices: tuple[str, ...]
     title: str
 
     @property
     def name(self) -> str:
         return self.declaration.name or self.path[-1]
+
+    @property
+    def shown_default(self) -> str:
+        """What stands for the default in --help and docs/flags.md."""
+        if self.declaration.shown is not None:
+            return self.declaration.shown
+        if self.default is None:
+            return "无 / none"
+        return "''" if self.default in ("", ()) else str(self.default)
 
 
 def flags_of(script: type, path: tuple[str, ...] = (), title: str = "", defaults: object = None) -> Iterator[Flag]:
@@ -139,7 +148,8 @@ def flags_of(script: type, path: tuple[str, ...] = (), title: str = "", defaults
         elif "flag" in one.metadata:
             declaration = one.metadata["flag"]
             default = one.default if defaults is None else getattr(defaults, one.name)
-            yield Flag((*path, one.name), declaration, default, declaration.kind or _kind(hints[one.name]), title)
+            kind, choices = _reader(hints[one.name])
+            yield Flag((*path, one.name), declaration, default, declaration.kind or kind, choices, title)
 
 
 def parse(
@@ -213,12 +223,13 @@ def _build(script: type[Parsed], path: tuple[str, ...], values: Mapping[tuple[st
 
 def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str] | None) -> None:
     """Declare a flag to argparse."""
-    declaration, name = one.declaration, f"--{one.name}"
-    words = " ".join(choices or ())
-    text = bilingual(declaration.zh.replace("{choices}", words), declaration.en.replace("{choices}", words))
-    text = text.replace("%", "%%")
+    declaration, name, words = one.declaration, f"--{one.name}", " ".join(choices or ())
+    zh, en = (text.replace("{choices}", words) for text in (declaration.zh, declaration.en))
+    if declaration.form.startswith("dead"):
+        zh, en = f"（不起作用）{zh}", f"(no effect) {en}"
+    text = bilingual(zh, en).replace("%", "%%")
     match declaration.form:
-        case "switch" | "unswitch":
+        case "switch" | "unswitch" | "dead switch":
             target.add_argument(name, action="store_true", help=text)
         case "silent":
             target.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -226,16 +237,10 @@ def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str]
             target.add_argument(name, nargs="?", const="", metavar="PATH", help=text)
         case "inputs":
             target.add_argument(one.name, nargs="+", metavar="INPUT", help=text)
-        case "dead switch":
-            target.add_argument(
-                name, action="store_true", help=f"（不起作用）{declaration.zh} / (no effect) {declaration.en}"
-            )
         case "dead value":
-            help_ = f"（不起作用）{declaration.zh} / (no effect) {declaration.en}"
-            target.add_argument(name, default=None, metavar="…", help=help_)
+            target.add_argument(name, default=None, metavar="…", help=text)
         case _:
-            shown = declaration.shown if declaration.shown is not None else (str(one.default) or "''")
-            wanted = declaration.choices or (None if "{choices}" in declaration.zh else choices)
+            wanted = one.choices or (None if "{choices}" in declaration.zh else choices)
             target.add_argument(
                 name,
                 *(f"--{alias}" for alias in declaration.aliases),
@@ -243,16 +248,15 @@ def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str]
                 type=one.kind,
                 choices=wanted,
                 metavar=None if wanted else METAVARS.get(one.kind, "TEXT"),
-                help=f"{text} ({shown})".replace("%%", "%").replace("%", "%%"),
+                help=f"{text} ({one.shown_default.replace('%', '%%')})",
             )
 
 
-def _kind(hint: object) -> Kind:
-    """What reads the text of a value of a field's type: the type itself, without None."""
-    kinds = [kind for kind in get_args(hint) if kind is not types.NoneType] if get_args(hint) else [hint]
-    kind = kinds[0]
-    assert isinstance(kind, type)
-    return kind
+def _reader(hint: Any) -> tuple[Kind, tuple[str, ...]]:
+    """What reads the text of a value of a field's type, None aside; and the texts that it may be, () for any."""
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not types.NoneType)
+    return (str, get_args(hint)) if get_origin(hint) is Literal else (READERS.get(hint, hint), ())
 
 
 class _Parser(argparse.ArgumentParser):

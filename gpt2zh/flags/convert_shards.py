@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.errors import UserError
 from gpt2zh.flags.command_line import flag, group, parse, silent
@@ -26,12 +27,8 @@ class ConvertFlags:
         shown="必须给 / required",
     )
     output: Path = flag(None, "写到哪个文件夹", "folder to write", shown="必须给 / required")
-    export: str | None = flag(
-        None,
-        "导出成什么；不给则导入",
-        "what to export to; without it shards are imported",
-        choices=["nanogpt", "text"],
-        shown="无 / none",
+    export: Literal["nanogpt", "text"] | None = flag(
+        None, "导出成什么；不给则导入", "what to export to; without it shards are imported"
     )
     vocabulary: Vocabulary = group("导入", "import")
     documents: Documents = group(

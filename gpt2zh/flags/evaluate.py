@@ -19,10 +19,7 @@ class HeldOut:
         shown="用下一项 / the next flag",
     )
     tokenized_data_path: Path | None = flag(
-        None,
-        "或：训练时留作验证的部分，取自这个分片文件夹",
-        "or: what training held out, from this folder of shards",
-        shown="无 / none",
+        None, "或：训练时留作验证的部分，取自这个分片文件夹", "or: what training held out, from this folder of shards"
     )
     batch_size: int = flag(8, "每批窗口数", "windows a batch", POSITIVE)
     stride: int | None = flag(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.errors import UserErrors
 from gpt2zh.flags.command_line import dead, flag, group, parse, switch
@@ -16,17 +17,15 @@ MODES = ("titles", "titles_file", "interactive", "all_epochs")
 
 @dataclass(frozen=True)
 class GenerateCompute(Compute):
-    quantize: str = flag(
+    quantize: Literal["none", "int8"] = flag(
         "none",
         "int8：权重与乘法用 8 位整数，CPU 上最快，质量几乎不变（docs/performance.md）",
         "int8: weights and products in 8 bits, fastest on a CPU, at next to no loss (docs/performance.md)",
-        choices=["none", "int8"],
     )
-    compile: str = flag(
+    compile: Literal["auto", "on", "off"] = flag(
         "auto",
         "CPU 上用 C++ 内核写，第一次用时编译（1-2 秒，需 g++ 或 clang++）；auto：编译不了就用 torch 的算子，慢一半",
         "on a CPU write by a C++ kernel, compiled at its first use (1-2 seconds; g++ or clang++); auto: where that fails by torch's operators, half as fast",
-        choices=["auto", "on", "off"],
     )
 
 
@@ -42,11 +41,7 @@ class Texts:
         "前缀照原样读，不在 [CLS] 之后补 [MASK]", "read the prefix as it is: no [MASK] is put behind [CLS]"
     )
     length: int = flag(
-        -1,
-        "最多新写多少词元；-1 表示 n_ctx",
-        "new tokens at most; -1 is n_ctx",
-        LENGTH,
-        aliases=("max_new_tokens",),
+        -1, "最多新写多少词元；-1 表示 n_ctx", "new tokens at most; -1 is n_ctx", LENGTH, aliases=("max_new_tokens",)
     )
     nsamples: int = flag(10, "写几篇", "number of samples", POSITIVE, aliases=("num_samples",))
     batch_size: int = flag(1, "同时写几篇；不影响写出什么", "samples at a time; changes no text", POSITIVE)
@@ -55,7 +50,7 @@ class Texts:
         "一串标题，空格分开：每个各写几篇，存成 <标题序号>-<篇序号>.txt",
         "titles with blanks between: some articles for each, saved as <title>-<article>.txt",
     )
-    titles_file: Path | None = flag(None, "同上，一行一个标题", "the same, a title a line", shown="无 / none")
+    titles_file: Path | None = flag(None, "同上，一行一个标题", "the same, a title a line")
     articles_per_title: int = flag(5, "每个标题写几篇", "articles for each title", POSITIVE)
     interactive: bool = switch(
         "对话：你写一段，模型接一段，可撤回", "take turns with the model; turns can be taken back"
@@ -115,13 +110,18 @@ class GenerateFlags:
     output: Output = group("输出", "output")
     ancestors: Ancestors = group("祖先 GPT2-Chinese 的旧参数", "old flags of GPT2-Chinese")
 
+    @property
+    def settings(self) -> SamplingSettings:
+        """`sampling`, with what --greedy makes of it."""
+        return replace(self.sampling, temperature=0.0) if self.search.greedy else self.sampling
+
 
 def generate_flags(argv: Sequence[str] | None = None) -> GenerateFlags:
-    """The flags of a command line; --greedy is in the settings of `sampling`. Raises UserErrors."""
+    """The flags of a command line. Raises UserErrors."""
     flags = parse(GenerateFlags, argv)
     if problems := [*problems_of(flags)]:
         raise UserErrors(problems)
-    return replace(flags, sampling=replace(flags.sampling, temperature=0.0)) if flags.search.greedy else flags
+    return flags
 
 
 def problems_of(flags: GenerateFlags) -> Iterator[tuple[str, str]]:

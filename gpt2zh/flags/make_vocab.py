@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.errors import UserErrors
 from gpt2zh.flags.command_line import flag, parse, switch
-from gpt2zh.flags.values import POSITIVE, SHARE, words
+from gpt2zh.flags.values import POSITIVE, SHARE
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,10 @@ class MakeVocabFlags:
         POSITIVE,
         shown="word：至多 50000；char：全部；bpe、unigram：32000 / word: at most 50000; char: all; bpe, unigram: 32000",
     )
-    type: str = flag(
-        "word",
-        "词、字，或子词（bpe、unigram）",
-        "words, characters, or subwords (bpe, unigram)",
-        choices=["word", "char", "bpe", "unigram"],
+    type: Literal["word", "char", "bpe", "unigram"] = flag(
+        "word", "词、字，或子词（bpe、unigram）", "words, characters, or subwords (bpe, unigram)"
     )
-    segmenter: str = flag("thulac", "用什么分词", "word segmenter", choices=["thulac", "jieba"])
+    segmenter: Literal["thulac", "jieba"] = flag("thulac", "用什么分词", "word segmenter")
     character_coverage: float = flag(
         0.9999,
         "bpe、unigram：单字覆盖语料的比例，其余的字按 UTF-8 字节编码",
@@ -47,14 +45,11 @@ class MakeVocabFlags:
         (),
         '自己的特殊词元，逗号分隔，如 "[标题],[结束]"；在文中不会被切开',
         'special tokens of your own, as in "[标题],[结束]"; never split in a text',
-        kind=words,
-        shown="''",
     )
     patch_vocab: Path | None = flag(
         None,
         "不造新词表：把语料里有而这份词表没有的字放进它的 [unusedN] 空位，已有的编号不动",
         "no new vocabulary: put the characters that this one lacks into its [unusedN] slots; no id moves",
-        shown="无 / none",
     )
     verbatim: bool = switch(
         "字级：大小写与空格都保留（英文剧本、代码）", "characters: keep case and blanks (English plays, code)"

@@ -54,18 +54,12 @@ def row(one: Flag) -> str:
     zh, en = (text.replace("{choices}", "--help") for text in (declaration.zh, declaration.en))
     if declaration.form.startswith("dead"):
         zh, en = f"（不起作用）{zh}", f"(no effect) {en}"
-    if declaration.choices:
-        words = " ".join(declaration.choices)
+    if one.choices:
+        words = " ".join(one.choices)
         zh, en = f"{zh}（{words}）", f"{en} ({words})"
-    cells = [" ".join(f"`{name}`" for name in names), default(one), zh, en]
+    default = one.shown_default if declaration.form == "value" else ""
+    cells = [" ".join(f"`{name}`" for name in names), default, zh, en]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
-
-
-def default(one: Flag) -> str:
-    """What a flag is where it is not given."""
-    if one.declaration.form != "value":
-        return ""
-    return one.declaration.shown if one.declaration.shown is not None else str(one.default)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.errors import UserError
 from gpt2zh.flags.command_line import flag, inputs, parse, switch
-from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, SIMILARITY, words
+from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, SIMILARITY
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,11 @@ class PrepareFlags:
         (),
         "不用的清洗规则，逗号分隔；有：{choices}",
         "cleaning rules to leave out, with commas between; the names are those above",
-        kind=words,
-        shown="''",
     )
-    split_chapters: str = flag(
+    split_chapters: Literal["auto", "always", "never"] = flag(
         "auto",
         "按章切成篇；auto：只切 .txt .md .html，json 等已是一篇一条的不切",
         "cut into chapters; auto: only .txt .md .html, as entries of json are documents already",
-        choices=["auto", "always", "never"],
     )
     convert: str = flag(
         "none",

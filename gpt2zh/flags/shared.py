@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.flags.command_line import flag, silent
 from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, POSITIVE
@@ -33,11 +34,10 @@ class Compute:
         "GPUs to use, as in 0 or 0,1; cpu for none",
         shown="全部显卡，没有则 CPU / all GPUs, else the CPU",
     )
-    precision: str = flag(
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = flag(
         "auto",
         "计算精度；auto：硬件支持 bf16 就用 bf16，否则 fp32；tf32 只在 NVIDIA 显卡上有",
         "arithmetic; auto is bf16 where the hardware has it, else fp32; tf32 on NVIDIA GPUs only",
-        choices=["auto", "fp32", "tf32", "bf16", "fp16"],
     )
 
 

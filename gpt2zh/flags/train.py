@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gpt2zh.errors import UserError
 from gpt2zh.flags.command_line import dead, flag, group, optional, parse, silent, switch
 from gpt2zh.flags.shared import Compute, Documents
-from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, Interval, interval, whole_or_auto
+from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, Interval, whole_or_auto
 from gpt2zh.training.recipe import Wishes
 
 
@@ -90,17 +91,15 @@ class Steps:
 @dataclass(frozen=True)
 class TrainCompute(Compute):
     fp16: bool = switch(
-        "混合精度，同 --precision fp16（CPU 上改用 bf16）",
-        "mixed precision, as --precision fp16 (bf16 on a CPU)",
+        "混合精度，同 --precision fp16（CPU 上改用 bf16）", "mixed precision, as --precision fp16 (bf16 on a CPU)"
     )
     fp16_opt_level: str | None = dead(
         "混合精度由 PyTorch 自带，不分级别", "mixed precision is PyTorch's own and has no levels", takes_value=True
     )
-    compile: str = flag(
+    compile: Literal["auto", "on", "off"] = flag(
         "auto",
         "用 torch.compile 编译训练步；auto：几分钟以上的训练才编译",
         "compile the training step by torch.compile; auto: where the run takes more than a few minutes",
-        choices=["auto", "on", "off"],
     )
     gradient_checkpointing: bool = switch(
         "省显存：反向时重算各层，约慢三分之一",
@@ -156,7 +155,6 @@ class Checkpointing:
         Interval(seconds=900),
         "每多少次更新（如 500）或多长时间（如 90s、15m、2h）存一个检查点；0 不存",
         "how often to write a checkpoint: optimiser steps, as in 500, or time, as in 90s, 15m, 2h; 0 for never",
-        kind=interval,
         shown="15m",
     )
     keep_last: int = flag(2, "保留最新的几个检查点", "checkpoints to keep, the newest", POSITIVE)

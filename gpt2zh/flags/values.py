@@ -1,6 +1,6 @@
 """What the values of flags may be: ranges of numbers, and readers of what is more than a number or a text.
 
-In: the text behind a flag. Out: its value. Refuses: what is none, with an example of one.
+In: the text behind a flag. Out: its value. Refuses: a text that is not such a value, with an example of one.
 """
 
 import argparse
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2zh.errors import bilingual
+
+Kind = Callable[[str], object]  # a reader of the text behind a flag
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,12 @@ def two_shares(text: str) -> tuple[float, float]:
     return first, second
 
 
-METAVARS: dict[Callable[[str], object], str] = {
-    int: "N",
-    float: "X",
-    number_or_auto: "X",
-    whole_or_auto: "N",
-    Path: "PATH",
-}
-
-
 def words(text: str) -> tuple[str, ...]:
     """Words with commas between."""
     return tuple(word.strip() for word in text.replace("，", ",").split(",") if word.strip())
+
+
+# ----- for argparse ---------------------------------------------------------------------------------------------------
+
+READERS: dict[object, Kind] = {Interval: interval, tuple[float, float]: two_shares, tuple[str, ...]: words}
+METAVARS: dict[Kind, str] = {int: "N", float: "X", number_or_auto: "X", whole_or_auto: "N", Path: "PATH"}

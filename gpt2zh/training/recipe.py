@@ -6,9 +6,10 @@ The figures behind the defaults are in docs/log.md, "Which recipe".
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from gpt2zh.flags.command_line import flag
-from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, number_or_auto, two_shares
+from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, number_or_auto
 
 LR_AT_384 = {"muon": 5e-3, "adamw": 2e-3, "adamw8bit": 2e-3}  # peak learning rate of a model 384 wide
 WARMUP_SHARE = 0.1
@@ -38,17 +39,15 @@ class Recipe:
 class Wishes:
     """What the command line asks for, a group of its flags; None where it leaves the choice to `recipe`."""
 
-    recipe: str = flag(
+    recipe: Literal["tuned", "classic"] = flag(
         "tuned",
         "tuned：我们测得最好的；classic：祖先 GPT2-Chinese 的",
         "tuned, the best that we measured; classic, that of GPT2-Chinese",
-        choices=["tuned", "classic"],
     )
-    optimizer: str | None = flag(
+    optimizer: Literal["adamw", "muon", "adamw8bit"] | None = flag(
         None,
         "优化器；muon 管各层的矩阵，其余归 adamw；adamw8bit 要装 bitsandbytes",
         "optimiser; muon for the blocks' matrices, adamw for the rest; adamw8bit needs bitsandbytes",
-        choices=["adamw", "muon", "adamw8bit"],
         shown="muon；硬件没有 bf16 则 adamw / muon, adamw where the hardware has no bf16",
     )
     lr: float | None = flag(
@@ -66,22 +65,17 @@ class Wishes:
         NOT_NEGATIVE,
         shown="总步数的十分之一，至多 2000 / a tenth of all, at most 2000",
     )
-    schedule: str | None = flag(
+    schedule: Literal["linear", "cosine", "wsd"] | None = flag(
         None,
         "预热之后学习率怎样降到 0：linear 直线；cosine 余弦；wsd 先不变，最后五分之一直线下降",
         "how the learning rate falls to 0 after the warm-up: linear; cosine; wsd, constant, then linear in the last fifth",
-        choices=["linear", "cosine", "wsd"],
         shown="linear",
     )
     weight_decay: float | None = flag(
         None, "权重衰减，只作用于矩阵", "weight decay, on matrices only", NOT_NEGATIVE, shown="0.1"
     )
     betas: tuple[float, float] | None = flag(
-        None,
-        "AdamW 的两个动量系数，如 0.9,0.95",
-        "AdamW's two momentum coefficients, as in 0.9,0.95",
-        kind=two_shares,
-        shown="0.9,0.95",
+        None, "AdamW 的两个动量系数，如 0.9,0.95", "AdamW's two momentum coefficients, as in 0.9,0.95", shown="0.9,0.95"
     )
 
 

@@ -7,11 +7,12 @@ import pytest
 from conftest import ROOT
 
 from gpt2zh.errors import UserError
-from gpt2zh.flags.command_line import named_values
+from gpt2zh.flags.command_line import flags_of, named_values
 from gpt2zh.flags.convert_shards import convert_shards_flags
 from gpt2zh.flags.evaluate import evaluate_flags
 from gpt2zh.flags.generate import generate_flags
 from gpt2zh.flags.make_vocab import make_vocab_flags
+from gpt2zh.flags.page import SCRIPTS
 from gpt2zh.flags.prepare_data import prepare_data_flags
 from gpt2zh.flags.train import train_flags
 
@@ -70,6 +71,35 @@ def test_defaults_are_the_ancestors(parser: str) -> None:
     assert {name: parsed[name] for name in ANCESTOR_DEFAULTS[parser]} == ANCESTOR_DEFAULTS[parser]
 
 
+ALIASES = {
+    "generate.py": {"prefix": "prompt", "length": "max_new_tokens", "nsamples": "num_samples", "save_samples_path": "save_path", "topk": "top_k", "topp": "top_p"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_the_second_names_of_flags_are_these(script: str) -> None:
+    aliases = {one.name: one.declaration.aliases for one in flags_of(SCRIPTS[script]) if one.declaration.aliases}
+    assert aliases == {name: (alias,) for name, alias in ALIASES.get(script, {}).items()}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_defaults_are_in_range_among_the_choices_and_read_from_their_own_text(script: str) -> None:
+    for one in flags_of(SCRIPTS[script]):
+        if one.declaration.form == "value" and one.default is not None:
+            allowed = one.declaration.allowed
+            assert allowed is None or allowed.holds(one.default), one.name
+            assert not one.choices or one.default in one.choices, one.name
+            if one.default != ():
+                assert one.kind(str(one.default)) == one.default, one.name
+
+
+def test_the_record_has_greedy_and_temperature_as_given_and_the_settings_have_what_they_mean() -> None:
+    flags = generate_flags(["--greedy", "--temperature", "0.5", "--keep_loops"])
+    recorded = named_values(flags)
+    assert (recorded["greedy"], recorded["temperature"], recorded["keep_loops"]) == (True, 0.5, True)
+    assert flags.settings.temperature == 0 and not flags.settings.break_loops
+
+
 SEED_000 = "--device 0,1 --model_config config/model_config_small.json --tokenizer_path cache/vocab_small.txt --raw_data_path data/train.json --tokenized_data_path data/tokenized_cov512/ --raw --epochs 12 --batch_size 12 --gradient_accumulation 2 --stride 512 --num_pieces 32 --min_length 128 --lr 8e-5 --warmup_steps 3000 --log_step 48 --output_dir model_full_cov512/ --writer_dir runs/full_cov512/"
 
 
@@ -102,7 +132,7 @@ def test_the_batch_size_of_training_is_a_whole_number_or_auto() -> None:
 
 
 @pytest.mark.parametrize("argv", [["--epoch", "3"], ["--epochs", "many"], ["--nosuch"], ["--precision", "int4"]])
-def test_a_flag_that_is_none_is_an_error_and_never_a_guess(argv: list[str]) -> None:
+def test_an_unknown_flag_or_value_is_an_error_and_never_a_guess(argv: list[str]) -> None:
     with pytest.raises(UserError, match="--help"):
         train_flags(argv)
 

@@ -15,7 +15,7 @@ from tokenizations.fast.character_table import CharacterTable
 from tokenizations.loading import load_model_tokenizer, load_tokenizer
 from tokenizations.pipelines import build_characters, build_verbatim
 from tokenizations.tokenizer import LibraryEncoder, Tokenizer
-from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, put_in_slots, read_vocabulary
+from tokenizations.vocabulary import CONTROL_TOKENS, SPACE, first_word, put_in_slots, read_vocabulary
 
 SMALL = ROOT / "cache" / "vocab_small.txt"
 SPECIAL = ["[标题]", "[结束]"]
@@ -38,6 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, book: list[str]) -> dict[str,
         call("cache/make_vocab.py", *options, "--raw_data_path", corpus, "--vocab_file", target,
              "--special_tokens", ",".join(SPECIAL))  # fmt: skip
         tokenizers[kind] = load_tokenizer(target)
+        if target.suffix == ".txt":
+            assert (first_word(read_vocabulary(target)) is not None) == (kind == "word")
     return tokenizers
 
 
