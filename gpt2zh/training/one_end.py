@@ -29,6 +29,7 @@ Answer = TypeVar("Answer")
 
 GRACE = 3.0  # seconds for the store to answer when this process ends, which takes none where all is well
 POLL = 1.0  # seconds, at most, from one look into the store to the next
+OF_GLOO = re.compile("gloo|pair closure|closed by peer|[Tt]imed out")  # what it says of a loss, with no type of its own
 LOST = 3  # exit code where another process, a machine or the network failed
 
 
@@ -134,8 +135,8 @@ class OneEnd:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether torch.distributed says that another process does not answer; gloo has no type of its own for that."""
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    """Whether torch.distributed says that another process does not answer."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(OF_GLOO.search(str(error))))
 
 
 def is_first_to_speak() -> bool:
