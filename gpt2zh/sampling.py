@@ -24,7 +24,7 @@ import torch
 from gpt2zh.device import Device
 from gpt2zh.generation.decoder import Decoder, make_decoder
 from gpt2zh.generation.draft import Vocabulary
-from gpt2zh.generation.engine import Engine, room_for
+from gpt2zh.generation.engine import write
 from gpt2zh.generation.requests import Finished, Request
 from gpt2zh.generation.settings import SamplingSettings
 from gpt2zh.model.shape import shape_of
@@ -100,9 +100,6 @@ def continue_ids(
 
 def finish(decoder: Decoder, vocabulary: Vocabulary, requests: Sequence[Request], rows: int) -> list[Finished]:
     """The finished texts of `requests`, in their order, `rows` at a time."""
-    engine = Engine(decoder, vocabulary, min(rows, len(requests)), room_for(requests))
-    places = {engine.add(request): place for place, request in enumerate(requests)}
-    found: dict[int, Finished] = {}
-    while engine.busy:
-        found |= {places[event.id]: event.finished for event in engine.step() if event.finished}
+    events = write(decoder, vocabulary, requests, rows)
+    found = {place: event.finished for place, event in events if event.finished}
     return [found[place] for place in range(len(requests))]

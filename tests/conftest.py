@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from launched import Launched, ended_after_use
 
 # Models of the tests are tiny: two threads would only wait for each other, for minutes beside another busy program.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,50 +93,16 @@ def train(workdir: Path) -> Callable[..., list[dict[str, float]]]:
 # ----- processes that torchrun starts --------------------------------------------------------------------------------
 
 
-class Launched:
-    """A command at work in a folder; what it prints goes to a file."""
-
-    def __init__(self, folder: Path, command: list[object], name: str) -> None:
-        self.printed = folder / f"{name}.printed"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        with self.printed.open("w", encoding="utf-8") as file:
-            self.process = subprocess.Popen(
-                list(map(str, command)), cwd=folder, stdout=file, stderr=file, env=environment
-            )
-
-    def wait(self, seconds: float = 180) -> int:
-        """The exit code."""
-        return self.process.wait(seconds)
-
-    @property
-    def text(self) -> str:
-        return self.printed.read_text(encoding="utf-8")
-
-    def children(self) -> list[int]:
-        """The ids of the processes it started, in the order of their start: for torchrun, of their ranks."""
-        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        pairs = [tuple(map(int, line.split())) for line in table.splitlines()]
-        return sorted(pid for pid, parent in pairs if parent == self.process.pid)
-
-
 @pytest.fixture
 def launch_anew() -> Iterator[Callable[..., Launched]]:
     """Start commands as a user does; what still runs at the end of the test is ended."""
-    launched: list[Launched] = []
+    with ended_after_use() as launched:
 
-    def start(folder: Path, command: list[object], name: str = "command") -> Launched:
-        launched.append(Launched(folder, command, name))
-        return launched[-1]
+        def start(folder: Path, command: list[object], name: str = "command") -> Launched:
+            launched.append(Launched(folder, command, name))
+            return launched[-1]
 
-    yield start
-    for one in launched:
-        if one.process.poll() is None:
-            one.process.terminate()  # torchrun ends its processes then
-    for one in launched:
-        try:
-            one.process.wait(40)
-        except subprocess.TimeoutExpired:
-            one.process.kill()
+        yield start
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -271,7 +238,8 @@ def start_zygote() -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # one arena: where memory is limited, how many threads happen to want one decides nothing
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
     )
     assert zygote.stdout.readline() == "ready\n"
     return zygote

@@ -1,7 +1,7 @@
 """Files -> Tokenizer: vocabulary files, tokenizer.json, sentencepiece's .model, GPT-2's pair of files, a model folder.
 
 In: paths. Out: a `Tokenizer`.
-Refuses: a word vocabulary read as characters and the reverse; files that do not belong together; a folder without a tokenizer;
+Refuses: files that do not belong together; a folder without a tokenizer;
 a vocabulary that is not the model's.
 """
 

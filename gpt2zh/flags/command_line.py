@@ -216,8 +216,7 @@ def _build(script: type[Parsed], path: tuple[str, ...], values: Mapping[tuple[st
         if "title" in one.metadata:
             arguments[one.name] = _build(hints[one.name], (*path, one.name), values)
         elif "flag" in one.metadata:
-            value = values[(*path, one.name)]
-            arguments[one.name] = not value if one.metadata["flag"].form == "unswitch" else value
+            arguments[one.name] = values[(*path, one.name)]
     return script(**arguments)
 
 
@@ -229,8 +228,10 @@ def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str]
         zh, en = f"（不起作用）{zh}", f"(no effect) {en}"
     text = bilingual(zh, en).replace("%", "%%")
     match declaration.form:
-        case "switch" | "unswitch" | "dead switch":
+        case "switch" | "dead switch":
             target.add_argument(name, action="store_true", help=text)
+        case "unswitch":
+            target.add_argument(name, action="store_false", help=text)
         case "silent":
             target.add_argument(name, action="store_true", help=argparse.SUPPRESS)
         case "optional":

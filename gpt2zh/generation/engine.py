@@ -11,7 +11,7 @@ In: a `Decoder`, a vocabulary, `Request`s. Out: `Event`s. Refuses: a request wit
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -140,6 +140,16 @@ class Engine:
         if len(last) > 1:
             self.cache.read(last[:-1], row)
         return len(ids) - len(last)
+
+
+def write(
+    decoder: Decoder, vocabulary: Vocabulary, requests: Sequence[Request], rows: int
+) -> Iterator[tuple[int, Event]]:
+    """Have all of `requests` written, at most `rows` at a time. Yields each event with the index of its request."""
+    engine = Engine(decoder, vocabulary, min(rows, len(requests)), room_for(requests))
+    places = {engine.add(request): place for place, request in enumerate(requests)}
+    while engine.busy:
+        yield from ((places[event.id], event) for event in engine.step())
 
 
 def half(n_ctx: int) -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from gpt2zh.errors import say
 from gpt2zh.generation.decoder import Decoder
 from gpt2zh.generation.draft import Vocabulary
-from gpt2zh.generation.engine import Engine, room_for
+from gpt2zh.generation.engine import write
 from gpt2zh.generation.requests import Event, Finished, Request
 from gpt2zh.generation.samples import Sample, sample_block
 from gpt2zh.generation.screen import Screen, Stream
@@ -108,13 +108,10 @@ class Writer:
         return Request(prefix, number, self.manner.length, self.manner.seed, self.manner.settings)
 
     def _events(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
-        """Have all of `requests` written. Yields each event with the index of its request."""
-        engine = Engine(self.decoder, self.tokenizer, min(self.manner.rows, len(requests)), room_for(requests))
-        places = {engine.add(request): place for place, request in enumerate(requests)}
-        while engine.busy:
-            events = engine.step()
-            self.n_written += len(events)
-            yield from ((places[event.id], event) for event in events)
+        """The events of `requests`, each with the index of its request; counted."""
+        for place, event in write(self.decoder, self.tokenizer, requests, self.manner.rows):
+            self.n_written += 1
+            yield place, event
 
     def _sample(self, prompt: str, prefix: Sequence[int], text: Finished) -> Sample:
         whole = self.tokenizer.decode_after(prompt, prefix, text.ids)

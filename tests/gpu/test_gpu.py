@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TORCHRUN, TRAIN, Launched, call, metrics_of, require_same_run
+from conftest import TORCHRUN, TRAIN, call, metrics_of, require_same_run
+from launched import Launched
 from safetensors.torch import load_file
 
 from gpt2zh.device import choose_device

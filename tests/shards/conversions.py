@@ -1,4 +1,4 @@
-"""Shards, and token files as other tools leave them, for the tests of convert_shards.py."""
+"""Shards, and token files as other tools leave them, for the tests of convert_shards.py: a plugin of pytest, for `pytest_plugins`."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from gpt2zh.shards import convert as shard_conversion
 from gpt2zh.shards import token_files
 from gpt2zh.shards.build import build_shards
 from gpt2zh.shards.format import Shards, ShardSettings, TokenStream, open_shards
+from tokenizations.loading import load_tokenizer
 from tokenizations.tokenizer import Tokenizer
 
 VOCABULARY = ROOT / "cache" / "vocab_small.txt"
@@ -50,3 +51,20 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_files, "BLOCK", 1000)
     monkeypatch.setattr(token_files, "LONGEST_PART", 300)
     monkeypatch.setattr(shard_conversion, "BATCH", 700)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return load_tokenizer(VOCABULARY)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=["blocks of 8 MB", "blocks of 1 kB"])
+def block_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "blocks of 1 kB":
+        small_blocks(monkeypatch)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from conversions import VOCABULARY, build, convert, convert_in, small_blocks, whole, write_as_the_ancestor
+from conversions import VOCABULARY, build, convert, convert_in, whole, write_as_the_ancestor
 
 from gpt2zh.errors import UserError
 from gpt2zh.shards.convert import import_shards
@@ -20,22 +20,7 @@ from gpt2zh.shards.token_files import find_token_files
 from tokenizations.loading import load_tokenizer
 from tokenizations.tokenizer import Tokenizer
 
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return load_tokenizer(VOCABULARY)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(params=["blocks of 8 MB", "blocks of 1 kB"])
-def block_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "blocks of 1 kB":
-        small_blocks(monkeypatch)
+pytest_plugins = ["conversions"]
 
 
 @pytest.mark.parametrize("form", ["nanogpt", "text"])

@@ -23,7 +23,8 @@ from pkgutil import iter_modules
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from conftest import TORCHRUN, Launched  # noqa: E402
+from conftest import TORCHRUN  # noqa: E402
+from launched import Launched  # noqa: E402
 
 
 class Process:

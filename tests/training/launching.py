@@ -1,13 +1,13 @@
 """A plugin of pytest: what the tests of several processes start with, for `pytest_plugins`."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TRAIN, Launched, furnish
+from conftest import TRAIN, furnish
 from forked_torchrun import Forked, Zygote
+from launched import Launched, ended_after_use
 
 
 @pytest.fixture(scope="session")
@@ -22,21 +22,13 @@ def torchruns() -> Iterator[Zygote]:
 @pytest.fixture
 def start(torchruns: Zygote) -> Iterator[Callable[..., Launched]]:
     """Start commands, `real` ones anew, as a user does; what still runs at the end of the test is ended."""
-    launched: list[Launched] = []
+    with ended_after_use() as launched:
 
-    def begin(folder: Path, command: list[object], name: str = "command", real: bool = False) -> Launched:
-        launched.append(Launched(folder, command, name) if real else Forked(folder, command, name, torchruns))
-        return launched[-1]
+        def begin(folder: Path, command: list[object], name: str = "command", real: bool = False) -> Launched:
+            launched.append(Launched(folder, command, name) if real else Forked(folder, command, name, torchruns))
+            return launched[-1]
 
-    yield begin
-    for one in launched:
-        if one.process.poll() is None:
-            one.process.terminate()  # torchrun ends its processes then
-    for one in launched:
-        try:
-            one.process.wait(40)
-        except subprocess.TimeoutExpired:
-            one.process.kill()
+        yield begin
 
 
 @pytest.fixture(scope="session")

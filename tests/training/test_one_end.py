@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TORCHRUN, TRAIN, Launched, metrics_of
+from conftest import TORCHRUN, TRAIN, metrics_of
 from forked_torchrun import torchrun, wait_for
+from launched import Launched
 
 from gpt2zh.errors import UserError
 

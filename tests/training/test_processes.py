@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN, Launched, metrics_of, require_same_run
+from conftest import TRAIN, metrics_of, require_same_run
 from forked_torchrun import torchrun, wait_for
+from launched import Launched
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytest_plugins = ["launching"]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TORCHRUN, TRAIN, Launched, metrics_of, require_same_run
+from conftest import TORCHRUN, TRAIN, metrics_of, require_same_run
+from launched import Launched
 
 pytest_plugins = ["launching"]
 pytestmark = pytest.mark.slow
