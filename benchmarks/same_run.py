@@ -232,7 +232,7 @@ def in_order(name: str, result: str | None) -> str | None:
     """Reports by step: one that waits for the next step may stand behind a validation in between, or before it."""
     if result is None or not name.endswith("metrics.jsonl"):
         return result
-    return "\n".join(sorted(result.split("\n"), key=lambda row: json.loads(row)["step"]))
+    return "\n".join(sorted(result.split("\n"), key=lambda row: (json.loads(row)["step"], row)))
 
 
 def difference(one: str | None, other: str | None) -> str:
