@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.curves import median_ratio
 from benchmarks.peers.launch import ROOT, Outcome, add_peers, chosen, machine, run_peer, start, write_config
 from gpt2zh.model.stock import ControlIds, new_model, read_config
-from gpt2zh.training.checkpoint import save_model
+from gpt2zh.training.checkpoint import ModelRecord, save_model
 from tokenizations.loading import load_tokenizer
 
 SHAPE = {"n_layer": 10, "n_embd": 768, "n_head": 12, "n_ctx": 512, "vocab_size": 13317}
@@ -78,7 +78,7 @@ def make_model(folder: Path) -> Path:
     tokenizer = load_tokenizer(VOCABULARY)
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     config = read_config(write_config(folder / "config.json", SHAPE, 0.0))
-    save_model(folder / "model", new_model(config, len(tokenizer), ids), tokenizer, {})
+    save_model(folder / "model", new_model(config, len(tokenizer), ids), tokenizer, ModelRecord({}, []))
     return folder / "model"
 
 

@@ -140,12 +140,16 @@ class MuonAndAdamW(Optimizer):
         assert grad is not None
         if not state:
             state["momentum_buffer"] = torch.zeros_like(grad)
-        momentum = state["momentum_buffer"].lerp(grad, 1 - MOMENTUM)
+        momentum = state["momentum_buffer"]
+        decay: float | torch.Tensor = 1 - lr * weight_decay
+        is_finite = None if found_inf is None else found_inf == 0
+        if is_finite is not None:  # a gradient to leave out counts as the momentum itself, which then stays as it is
+            grad, decay = torch.where(is_finite, grad, momentum), torch.where(is_finite, decay, 1.0)
+        momentum.lerp_(grad, 1 - MOMENTUM)
         direction = orthogonal(grad.lerp(momentum, MOMENTUM))  # Nesterov's: one step ahead
-        size = lr * (0.2 * math.sqrt(max(weight.shape)))
-        new = weight.mul(1 - lr * weight_decay).add_(direction, alpha=-size)
-        for kept, value in ((state["momentum_buffer"], momentum), (weight, new)):
-            kept.copy_(value if found_inf is None else torch.where(found_inf == 0, value, kept))
+        if is_finite is not None:
+            direction = torch.where(is_finite, direction, 0.0)
+        weight.mul_(decay).add_(direction, alpha=-lr * (0.2 * math.sqrt(max(weight.shape))))
 
     def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any], found_inf: torch.Tensor | None) -> None:
         """Update the parameters of a group, and their moments, by torch's fused kernel."""
