@@ -15,6 +15,9 @@ from launched import Launched, ended_after_use
 # Models of the tests are tiny: two threads would only wait for each other, for minutes beside another busy program.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell starts background commands with Ctrl-C ignored, and so would be what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
