@@ -6,10 +6,12 @@ python evaluate.py --model_path model/best_model --tokenized_data_path data/toke
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
+from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
 from gpt2zh.flags.evaluate import evaluate_flags
 from gpt2zh.shards import format as shards
 from gpt2zh.shards.batches import evaluation_batches, evaluation_starts
@@ -26,19 +28,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         documents = list(Corpus(flags.text.raw_data_path))
         ids = tokenizer.encode_documents(documents)
         stream, source = shards.TokenStream([ids], len(tokenizer)), flags.text.raw_data_path
-        n_characters, n_unknown = sum(map(len, documents)), int((ids == tokenizer.unknown_id).sum())
+        n_unknown = int((ids == tokenizer.unknown_id).sum())
     else:
         assert flags.text.tokenized_data_path is not None  # one of the two is given
         data = shards.open_shards(flags.text.tokenized_data_path)
         shards.check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
         stream, source = data.val, flags.text.tokenized_data_path
-        n_characters = data.manifest.characters.val
         n_unknown = sum(file.unknown for file in data.manifest.val)
         if not len(stream):
             raise UserError(
                 f"{source} 里没有留作验证的文章。请改用 --raw_data_path 给一段文字。",
                 f"{source} holds no validation documents. Give a text with --raw_data_path.",
             )
+
+    n_characters = sum(int(tokenizer.characters_of_ids[ids].sum()) for ids in stream.pieces)
+    if flags.text.ngrams is not None:
+        counted = shards.open_shards(Path(flags.text.ngrams or source))
+        shards.check_tokenizer(counted, tokenizer.fingerprint, tokenizer.source)
 
     from gpt2zh.device import choose_device
     from gpt2zh.evaluation.likelihood import evaluate
@@ -65,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(f"loss {score.loss:.4f} nats/词元", "nats per token")
     say(f"困惑度 {score.perplexity:.2f}", "perplexity per token, comparable only within one vocabulary")
     say(f"每字比特数 {score.bits_per_character:.4f}", "bits per character, comparable across vocabularies")
+    if flags.text.ngrams is not None:
+        for (zh, en), nats in zip(NAMES, ngram_nats(counted.train, stream, len(tokenizer))):
+            bits = nats / math.log(2) / max(1, n_characters)
+            say(f"{zh}组每字比特数 {bits:.4f}", f"bits per character by {en}s of {counted.folder}")
     if n_unknown > UNKNOWN_SHARE_TO_WARN * len(stream):
         say(
             f"注意：{n_unknown / len(stream):.1%} 的词元是 [UNK]，它们很好猜：以上数字偏低，不能与别的词表比。",

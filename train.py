@@ -26,7 +26,7 @@ from tokenizations.loading import load_bytes, load_tokenizer
 if TYPE_CHECKING:
     import torch
 
-    from gpt2zh.run import Run
+    from gpt2zh.run.set_up import Run
     from gpt2zh.training.state import RunState
 
     MicroBatches = Sequence[tuple[torch.Tensor, torch.Tensor]]  # inputs and targets, each (B, T)
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 else load_tokenizer(named.tokenizer_path)
             )
 
-            from gpt2zh.run import set_up  # loads torch: --help and a typing error in a path have been answered by now
+            from gpt2zh.run.set_up import (
+                set_up,  # loads torch: --help and a typing error in a path have been answered by now
+            )
 
             run = set_up(flags, processes, tokenizer, command)
             with run.log, run.output, StopSignals(processes.others_failed) as stop:
@@ -66,6 +68,7 @@ def fit(run: "Run", stop: StopSignals) -> None:
     flops = flops_per_token(run.model.config)
     meter = Meter(at, run.log, run.processes, run.device, batches, run.scaler, flops, run.peak)
     schedule.begin(at.seconds)
+    stop_early(run)
     run.log.start_bar(schedule.n_steps)
     asked = ask(run, stop)
     while at.closed < schedule.n_steps:
@@ -187,16 +190,28 @@ def validate(run: "Run", epoch: int) -> None:
     held_out = evaluation_batches(
         run.data.val, run.batches.n_ctx, None, run.batches.batch_size, processes.rank, processes.count
     )
-    score = evaluate(run.loss, held_out, run.data.manifest.characters.val, run.device, processes.all_reduce_sum)
+    score = evaluate(run.loss, held_out, run.n_characters, run.device, processes.all_reduce_sum)
     run.output.note(epoch + 1, at.step, score.metrics())
     run.log.line(
         f"第 {epoch + 1} 轮，第 {at.step} 步：验证 loss {score.loss:.4f}，每字 {score.bits_per_character:.4f} 比特",
         f"epoch {epoch + 1}, step {at.step}: validation loss {score.loss:.4f}, {score.bits_per_character:.4f} bits per character",
     )
-    if score.loss < at.best and run.output.save_model("best_model"):
-        at.best = score.loss
+    is_best = score.loss < at.best and run.output.save_model("best_model")
+    run.yardstick.validated(score.loss, score.bits_per_character, is_best, run.schedule.seconds())
     numbers = {**score.metrics(), "seconds": time.perf_counter() - began}
-    run.log.report(at.step, {f"val/{name}": value for name, value in numbers.items()})
+    run.log.report(at.step, {f"val/{name}": value for name, value in numbers.items()}, run.yardstick.rows)
+    stop_early(run)
+
+
+def stop_early(run: "Run") -> None:
+    """--early_stop: make this the last step where so many validations were no better."""
+    most = run.flags.steps.early_stop
+    if most and run.at.n_worse >= most:
+        run.log.line(
+            f"连续 {run.at.n_worse} 次验证没有更好的，提前结束（--early_stop {most}）。",
+            f"{run.at.n_worse} validations without a better one: the run ends here (--early_stop {most}).",
+        )
+        run.schedule.end(run.at.step)
 
 
 def close_epoch(run: "Run", epoch: int) -> None:
@@ -205,12 +220,13 @@ def close_epoch(run: "Run", epoch: int) -> None:
     from gpt2zh.sampling import continue_ids
 
     run.output.note(epoch + 1, run.at.step)
-    validate(run, epoch)
+    if run.at.validated < run.at.step:
+        validate(run, epoch)
     if not run.flags.several.shard_model:  # in parts, a model would have to be put together anew for every token
         start, settings, seed = [run.tokenizer.document_start_id], SamplingSettings(top_k=8), run.flags.steps.seed
         ids = continue_ids(run.tokenizer, run.model, run.device, start, SAMPLE_TOKENS, seed, settings)
         run.log.text(run.at.step, "sample", run.tokenizer.decode(ids))
-    run.output.save_model(f"model_epoch{epoch + 1}")
+    run.output.save_epoch(epoch + 1)
     run.at.closed = run.at.step
 
 
@@ -232,6 +248,7 @@ def finish(run: "Run") -> None:
             f"验证 loss 最低的是 {chosen}：{at.best:.4f}",
             f"the lowest validation loss is that of {chosen}: {at.best:.4f}",
         )
+    run.yardstick.verdict(run.schedule.recipe.lr, at.step / run.batches.steps_per_epoch)
     log.line("续写：", f"write on: python generate.py --model_path {chosen} --prefix TEXT")
 
 
@@ -258,10 +275,13 @@ def rehearse(run: "Run") -> None:
     took = time_steps(
         Trial(run.loss, run.optimizer, run.device, batches.n_ctx), batches.batch_size, batches.accumulation
     )
+    n_epochs = math.ceil(run.schedule.n_steps / batches.steps_per_epoch)
+    moments = [value for values in run.optimizer.state.values() for value in values.values()]
+    disk, free = run.output.disk(n_epochs, sum(value.nbytes for value in moments if hasattr(value, "nbytes")))
     pace, memory, hours = batches.tokens_per_step / took.seconds, (took.peak or 0) / 1e6, took.seconds * left / 3600
     run.log.line(
-        f"预演：每步 {took.seconds:.3g} 秒，{pace:.0f} 词元/秒；内存最多 {memory:.0f} MB；余下 {left} 步约 {hours:.2f} 小时（不含验证与存盘）。没有训练。",
-        f"rehearsal: {took.seconds:.3g} s a step, {pace:.0f} tokens/s; {memory:.0f} MB of memory at most; about {hours:.2f} hours for the {left} steps left, without validation and saving. Nothing was trained.",
+        f"预演：每步 {took.seconds:.3g} 秒，{pace:.0f} 词元/秒；内存最多 {memory:.0f} MB；磁盘最多 {disk / 1e6:.0f} MB（空闲 {free / 1e6:.0f} MB）；余下 {left} 步约 {hours:.2f} 小时（不含验证与存盘）。没有训练。",
+        f"rehearsal: {took.seconds:.3g} s a step, {pace:.0f} tokens/s; {memory:.0f} MB of memory and {disk / 1e6:.0f} MB of disk ({free / 1e6:.0f} MB free) at most; about {hours:.2f} hours for the {left} steps left, without validation and saving. Nothing was trained.",
     )
 
 

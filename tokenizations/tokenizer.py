@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import tokenizers
+from tokenizers import decoders
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import write_text
@@ -28,6 +29,9 @@ from tokenizations.vocabulary import CONTROL_TOKENS, DOCUMENT_END, DOCUMENT_STAR
 
 TOKENIZER_FILE = "tokenizer.json"
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+CONTINUING = re.compile(
+    "[\u00a1-\u00ac\u00ae-\u00bf\u0122-\u0143]"
+)  # bytes 80 to BF in GPT-2's alphabet: not a character's first
 SENTENCE_ENDS, SENTENCE_ENDS_WITHOUT_CHINESE = "。！？!?", ".!?"
 CLOSING = "”’」』）)】》〉\"'"
 TYPED_CONTROL = re.compile("(" + "|".join(map(re.escape, CONTROL_TOKENS)) + ")")
@@ -116,6 +120,22 @@ class Tokenizer:
     def surfaces(self) -> list[str]:
         """What each id reads as when it stands alone."""
         return self.pipeline.decode_batch([[id_] for id_ in range(len(self))], skip_special_tokens=False)
+
+    @cached_property
+    def characters_of_ids(self) -> np.ndarray:
+        """Characters of a text for which each id stands, (V,), int64: of a text as it is read, without what is dropped from it.
+
+        A byte counts where it begins a character. [UNK] is one, whatever it stands for; of the control tokens only the newline is.
+        """
+        counts = np.array([len(surface) for surface in self.surfaces], dtype=np.int64)
+        for id_, token in enumerate(self.tokens):
+            if isinstance(self.pipeline.decoder, decoders.ByteLevel) and token not in self.special_ids:
+                counts[id_] = len(CONTINUING.sub("", token))
+            elif BYTE.fullmatch(token):
+                counts[id_] = not 0x80 <= int(token[3:5], 16) < 0xC0
+        counts[[id_ for token, id_ in self.control_ids.items() if token != NEWLINE]] = 0
+        counts[self.unknown_id] = 1
+        return counts
 
     @cached_property
     def punctuation_ids(self) -> list[int]:

@@ -17,7 +17,7 @@ from gpt2zh.device import Device
 
 @dataclass(frozen=True)
 class Score:
-    """Sums over a text. `nats`: of all targets; `n_characters`: of the text behind them."""
+    """Sums over a text. `nats`: of all targets; `n_characters`: of the text behind them, as the model reads it."""
 
     nats: float
     n_tokens: int
@@ -34,7 +34,7 @@ class Score:
 
     @property
     def bits_per_character(self) -> float:
-        return self.nats / math.log(2) / self.n_characters
+        return self.nats / math.log(2) / max(1, self.n_characters)
 
     def metrics(self) -> dict[str, float]:
         """The three figures by name."""
@@ -53,7 +53,7 @@ def evaluate(
 
     Args:
         loss: (inputs, targets), each (B, T), to sum of nats and number of targets (gpt2zh.model.loss.LanguageModelLoss).
-        n_characters: characters of the text that the batches hold.
+        n_characters: of the text that the batches hold, without what the tokenizer drops of it.
         total: the sums of numbers over the processes that share the text out; one process alone has them.
     """
     was_training = loss.training

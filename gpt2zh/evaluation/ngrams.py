@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gpt2zh.system.workers import n_cores
 
 HIGHEST = 5
+NAMES = (("一元", "unigram"), ("二元", "bigram"), ("三元", "trigram"), ("四元", "4-gram"), ("五元", "5-gram"))
 GROUPS, LARGEST_GROUP = 16, 1 << 22  # parts of a text that are counted at a time, a core; positions
 MOST_THREADS = 8  # each has a group of up to half a GB
 CHUNK = 1 << 22  # ids read at a time

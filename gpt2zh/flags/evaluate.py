@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.flags.command_line import flag, group, parse
+from gpt2zh.flags.command_line import flag, group, optional, parse
 from gpt2zh.flags.shared import Compute, TrainedModel
 from gpt2zh.flags.values import POSITIVE
 
@@ -29,6 +29,10 @@ class HeldOut:
         POSITIVE,
         shown="n_ctx / 2",
     )
+    ngrams: str | None = optional(
+        "同时给出 n 元组在这段文字上的比特数：在这个分片文件夹的训练部分上数；不写文件夹则用 --tokenized_data_path 的",
+        "print what n-grams give for the text, too: counted on the training part of the shards in this folder, or without a folder in --tokenized_data_path",
+    )
 
 
 @dataclass(frozen=True)
@@ -47,5 +51,10 @@ def evaluate_flags(argv: Sequence[str] | None = None) -> EvaluateFlags:
         raise UserError(
             "--raw_data_path 与 --tokenized_data_path 要给且只给一个。",
             "give one of --raw_data_path and --tokenized_data_path, and only one.",
+        )
+    if flags.text.ngrams == "" and flags.text.tokenized_data_path is None:
+        raise UserError(
+            "--ngrams 要在训练文字上数：请写出它的分片文件夹，如 --ngrams data/tokenized/。",
+            "--ngrams counts the training text: name the folder of its shards, as in --ngrams data/tokenized/.",
         )
     return flags

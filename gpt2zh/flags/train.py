@@ -8,7 +8,7 @@ from typing import Literal
 from gpt2zh.errors import UserError
 from gpt2zh.flags.command_line import dead, flag, group, optional, parse, silent, switch
 from gpt2zh.flags.shared import Compute, Documents
-from gpt2zh.flags.values import NOT_NEGATIVE, POSITIVE, Interval, whole_or_auto
+from gpt2zh.flags.values import NGRAM_ORDER, NOT_NEGATIVE, POSITIVE, Interval, whole_or_auto
 from gpt2zh.training.recipe import Wishes
 
 
@@ -84,6 +84,13 @@ class Steps:
         POSITIVE,
         shown="每轮一次 / once an epoch",
     )
+    early_stop: int | None = flag(
+        None,
+        "连续多少次验证都没有更好的，就提前结束",
+        "end the run after so many validations without a better one",
+        POSITIVE,
+        shown="不提前 / never",
+    )
     max_grad_norm: float = flag(1.0, "梯度裁剪的范数", "gradient norm to clip at", POSITIVE)
     seed: int = flag(0, "随机种子；同一种子得到同一结果", "random seed; the same seed gives the same run", NOT_NEGATIVE)
 
@@ -135,9 +142,15 @@ class Output:
         "micro-batches between reports; rounded up to a multiple of gradient_accumulation",
         POSITIVE,
     )
+    ngram_order: int = flag(
+        4,
+        "训练前先在训练文字上数到几元组，作比较的尺子（1 到 5；0 不数）",
+        "count n-grams of the training text up to this order first, a yardstick for the model (1 to 5; 0 for none)",
+        NGRAM_ORDER,
+    )
     dry_run: bool = switch(
-        "只预演：打印参数量、词元、步数、内存、实测的总时间，不训练",
-        "a rehearsal: print parameters, tokens, steps, memory and the measured time to the end, and train nothing",
+        "只预演：打印参数量、词元、步数、内存、磁盘、实测的总时间，不训练",
+        "a rehearsal: print parameters, tokens, steps, memory, disk and the measured time to the end, and train nothing",
     )
 
     @property
@@ -156,6 +169,13 @@ class Checkpointing:
         "每多少次更新（如 500）或多长时间（如 90s、15m、2h）存一个检查点；0 不存",
         "how often to write a checkpoint: optimiser steps, as in 500, or time, as in 90s, 15m, 2h; 0 for never",
         shown="15m",
+    )
+    keep_epochs: int | None = flag(
+        None,
+        "只保留最新的几个 model_epochN",
+        "model_epochN folders to keep, the newest",
+        POSITIVE,
+        shown="全部 / all",
     )
     keep_last: int = flag(2, "保留最新的几个检查点", "checkpoints to keep, the newest", POSITIVE)
 

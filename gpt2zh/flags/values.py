@@ -30,6 +30,7 @@ SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
 SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")
 PENALTY = Range(lambda x: -100 <= x <= 100, "在 -100 到 100 之间", "between -100 and 100")
+NGRAM_ORDER = Range(lambda x: 0 <= x <= 5, "在 0 到 5 之间", "from 0 to 5")
 LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
 
 

@@ -8,6 +8,7 @@ In: states and weights. Out: whole folders; the end of a run that is asked to st
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import disk_usage
 from types import TracebackType
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ from transformers import GPT2LMHeadModel
 
 from gpt2zh.device import Device, seed_everything
 from gpt2zh.errors import EnvironmentFault, Stopped, UserError, say
-from gpt2zh.system.folders import clear_leftovers
+from gpt2zh.system.folders import clear_leftovers, remove
 from gpt2zh.training.checkpoint import (
     Checkpoints,
     FolderWriter,
@@ -109,6 +110,14 @@ def make_way(output_dir: Path, earlier: Earlier | None) -> None:
         )
 
 
+def remove_epochs(path: Path, last: int) -> None:
+    """Delete the models of the epochs up to `last`."""
+    for folder in path.glob("model_epoch*"):
+        number = folder.name.removeprefix("model_epoch")
+        if number.isdecimal() and int(number) <= last:
+            remove(folder)
+
+
 # ----- what a run writes ----------------------------------------------------------------------------------------------
 
 
@@ -117,7 +126,7 @@ class RunFolder:
 
     Args:
         every_steps, every_seconds: how often a checkpoint is due; both None: there are none, but for a run that is stopped.
-        keep_last: how many are kept.
+        keep_last: how many are kept. keep_epochs: as many of the models of epochs; None: all.
     """
 
     def __init__(
@@ -131,7 +140,9 @@ class RunFolder:
         every_steps: int | None,
         every_seconds: float | None,
         keep_last: int,
+        keep_epochs: int | None = None,
     ) -> None:
+        self.keep_epochs = keep_epochs
         self.path, self.processes, self.model, self.tokenizer, self.log = path, processes, model, tokenizer, log
         self.record = record
         self.is_saved = every_steps is not None or every_seconds is not None
@@ -145,6 +156,18 @@ class RunFolder:
     ) -> None:
         if isinstance(error, UserError):  # of the run's own accord: what is being written is still finished
             self.checkpoints.wait()
+
+    def disk(self, n_epochs: int, moments: int) -> tuple[int, int]:
+        """Bytes that the folder takes at most in a run of so many epochs, and bytes that are free there.
+
+        Args:
+            moments: bytes of what an optimiser keeps.
+        """
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+        n_models = min(n_epochs, self.keep_epochs or n_epochs) + 3  # the best, the final one, one that is being written
+        n_checkpoints = self.checkpoints.keep_last + 1 if self.is_saved else 1
+        there = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
+        return n_models * weights + n_checkpoints * (weights + moments), disk_usage(there).free
 
     def note(self, epoch: int, step: int, val: dict[str, float] | None = None) -> None:
         """What training.json says of the weights from here on. No `val`: the last one's stays."""
@@ -175,6 +198,11 @@ class RunFolder:
             return True
 
         return self.processes.on_first(written)
+
+    def save_epoch(self, epoch: int) -> None:
+        """Write the model of epoch number `epoch` (from 1), and remove those that are too old to be kept."""
+        if self.save_model(f"model_epoch{epoch}") and self.keep_epochs:
+            self.processes.on_first(remove_epochs, self.path, epoch - self.keep_epochs)
 
     def wait(self) -> bool:
         """Until the last checkpoint is written. Returns whether it could be."""

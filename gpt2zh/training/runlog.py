@@ -22,6 +22,9 @@ from tqdm import tqdm
 from gpt2zh.errors import bilingual
 from gpt2zh.system.files import write_text
 
+# TensorBoard's "custom scalars" show these in one picture: the validation falls through the flat lines of the n-grams.
+PICTURE = {"bits per character": {"validation and n-grams": ["Multiline", ["val/bits_per_character", "ngram/.*"]]}}
+
 
 class PatientFile:
     """A file to which lines are appended. What a full disk refuses is kept, and written with a later line."""
@@ -71,6 +74,7 @@ class RunFiles:
         from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
 
         self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}", purge_step=step + 1 if step else None)
+        self.writer.add_custom_scalars(PICTURE)
 
     def note(self, text: str) -> None:
         """A line of the log."""
@@ -158,12 +162,12 @@ class RunLog:
             self.bar.total = n_steps
             self.bar.update()
 
-    def report(self, step: int, values: dict[str, float]) -> None:
-        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`."""
+    def report(self, step: int, values: dict[str, float], unsaid: dict[str, float] | None = None) -> None:
+        """Numbers at `step`, to the files and behind the bar; their names are like `train/loss`. `unsaid` go to the files only."""
         self.n_rows += 1
         if self.files is None or self.bar is None:
             return
-        if not self.files.row(step, values) and not self.refused:
+        if not self.files.row(step, values | (unsaid or {})) and not self.refused:
             self.refused = True
             self.line(
                 "注意：磁盘不让写 metrics.jsonl 或 TensorBoard 文件，训练继续；metrics.jsonl 的各行等有空间时再写。请检查磁盘空间。",

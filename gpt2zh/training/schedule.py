@@ -48,6 +48,10 @@ class Schedule:
         self._spent, self._began = spent, self.clock()
         self._first: tuple[int, float] | None = None  # a step, and the seconds spent when it was done
 
+    def end(self, step: int) -> None:
+        """Make `step` the last one."""
+        self.most = self.n_steps = min(self.n_steps, step)
+
     def seconds(self) -> float:
         """Spent on the run so far."""
         return self._spent + self.clock() - self._began

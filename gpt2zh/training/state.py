@@ -9,7 +9,7 @@ In: a `RunState`. Out: two files; nothing is pickled. Refuses: files of another 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from gpt2zh.system.files import read_json_object, write_text
 
 STATE, TENSORS = "state.json", "state.safetensors"
 FORMAT = 1
+LOSSES = ("best", "last")  # are infinite until there is a validation
 Tree = TypeVar("Tree")
 
 
@@ -34,7 +35,9 @@ class Progress:
         closed: the step at which an epoch, or the run, was last brought to its end: validated and written.
         nats, n_tokens: loss and targets since the last report; `n_rows`: reports so far.
         seconds: spent on the run.
-        best: lowest validation loss, nats a token.
+        best, last: the lowest and the last validation loss, nats a token; `best_step`: of the lowest; `n_worse`: validations since.
+        validated: the step after which the last validation was.
+        passed: n-grams that a validation was below, and the seconds that had been spent.
         skipped: steps whose gradients were not finite; `skipped_in_a_row`: of these, the last ones.
     """
 
@@ -45,6 +48,11 @@ class Progress:
     n_rows: int = 0
     seconds: float = 0.0
     best: float = math.inf
+    last: float = math.inf
+    best_step: int = 0
+    n_worse: int = 0
+    validated: int = 0
+    passed: dict[str, float] = field(default_factory=dict)
     skipped: int = 0
     skipped_in_a_row: int = 0
 
@@ -72,8 +80,7 @@ def write_state(folder: Path, state: RunState) -> None:
     tensors, numbers = split(state.optimizer)
     for process, generators in enumerate(state.random):
         tensors |= {f"random/{process}/{i:03}": generator for i, generator in enumerate(generators)}
-    progress = asdict(state.progress)
-    progress["best"] = progress["best"] if math.isfinite(progress["best"]) else None
+    progress = asdict(state.progress) | {name: finite_or_none(getattr(state.progress, name)) for name in LOSSES}
     values = {
         "format": FORMAT,
         "progress": progress,
@@ -83,6 +90,11 @@ def write_state(folder: Path, state: RunState) -> None:
     }
     save_file(tensors, folder / TENSORS)
     write_text(folder / STATE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
@@ -95,7 +107,8 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
     try:
         if values["format"] != FORMAT:
             raise KeyError("format")
-        progress = Progress(**{**values["progress"], "best": values["progress"]["best"] or math.inf})
+        losses = {name: values["progress"].get(name) or math.inf for name in LOSSES}
+        progress = Progress(**{**values["progress"], **losses})
         with safe_open(folder / TENSORS, "pt") as file:
             wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
             tensors = {path: file.get_tensor(path) for path in wanted}

@@ -105,6 +105,7 @@ def test_byte_level_bpe_of_gpt2_round_trips_chinese(tmp_path: Path, book: list[s
     framed = tokenizer.encode_documents([text])
     assert framed[0] == tokenizer.document_start_id and framed[-1] == tokenizer.document_end_id
     assert np.array_equal(framed[1:-1], tokenizer.encode(text))
+    assert tokenizer.characters_of_ids[framed].sum() == len(text)
     with pytest.raises(UserError, match="不是一对"):
         (tmp_path / "merges.txt").write_text("我 在\n", encoding="utf-8")
         load_bytes(tmp_path / "vocab.json", tmp_path / "merges.txt")

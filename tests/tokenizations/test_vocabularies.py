@@ -1,6 +1,7 @@
 """Every kind of vocabulary from a corpus to ids and back: char, word, bpe, unigram, sentencepiece, GPT-2's files."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def test_decode_of_encode_is_the_text_where_every_character_is_known(
     tokenizer = made[kind]
     known = "".join(character for character in text if character == "\n" or tokenizer.knows(character))
     assert tokenizer.decode(tokenizer.encode(known)) == known.strip()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_ids_stand_for_the_characters_that_are_read_and_for_no_others(
+    made: dict[str, Tokenizer], kind: str, book: list[str]
+) -> None:
+    tokenizer = made[kind]
+    for text in [*book[:8], "𠮷龘é…" if kind in ("bpe", "unigram") else "𠮷", f"{SPECIAL[0]}梦"]:
+        for read in (normalized(tokenizer, one) for one in (text, text.replace("\n", "\r\n\u3000"))):
+            kept = re.sub(r"[^\S\n]", "", read) if kind == "char" else read
+            assert tokenizer.characters_of_ids[tokenizer.encode(read)].sum() == len(kept)
+    assert tokenizer.characters_of_ids[tokenizer.encode_documents(["梦", "风起"])].sum() == 3
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -1,7 +1,6 @@
-"""What a training run is made of, and how it is made before the first step.
+"""A `Run`, and the one place where it is put together: forty names meet here, once, before the first step.
 
-In: train.py's flags. Out: a `Run`. Refuses, before anything long is done: what cannot be read, what does not fit together, and to go
-on from a checkpoint of another run.
+In: train.py's flags. Out: a `Run`. Refuses: what does not fit together, and to go on from a checkpoint of another run.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -13,16 +12,16 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import GPT2LMHeadModel
 
-from gpt2zh.device import Device, choose_device, seed_everything
-from gpt2zh.errors import UserError, say
+from gpt2zh.device import Device, choose_device
+from gpt2zh.errors import UserError
 from gpt2zh.flags.command_line import named_values
 from gpt2zh.flags.train import TrainFlags
 from gpt2zh.model.loss import LanguageModelLoss
 from gpt2zh.model.shape import shape_of
-from gpt2zh.model.stock import ControlIds, count_parameters, load_model, new_model, read_config, record_ids
+from gpt2zh.model.stock import count_parameters
+from gpt2zh.run.inputs import make_batches, make_model, measure_held_out, open_data
 from gpt2zh.shards.batches import TrainingBatches
-from gpt2zh.shards.ensure import ensure_shards
-from gpt2zh.shards.format import Shards, ShardSettings, check_documents, check_tokenizer, open_shards
+from gpt2zh.shards.format import Shards
 from gpt2zh.system.files import require_writable
 from gpt2zh.training import optim
 from gpt2zh.training.banner import announce
@@ -35,8 +34,8 @@ from gpt2zh.training.runlog import RunFiles, RunLog
 from gpt2zh.training.schedule import Schedule
 from gpt2zh.training.state import Progress
 from gpt2zh.training.throughput import choose_compile, flops_per_token, measured_peak
-from gpt2zh.training.trial import USUAL, Trial, choose_micro_batch
-from tokenizations.loading import load_model_tokenizer, require_same
+from gpt2zh.training.trial import Trial, choose_micro_batch
+from gpt2zh.training.yardstick import Yardstick
 from tokenizations.tokenizer import Tokenizer
 
 
@@ -60,6 +59,8 @@ class Run:
     at: Progress
     output: RunFolder
     log: RunLog
+    n_characters: int  # of the held-out text
+    yardstick: Yardstick
 
     def __post_init__(self) -> None:
         self.most_windows = self.batches.batch_size  # at a time; fewer once memory ran out
@@ -73,6 +74,7 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     data = open_data(flags, tokenizer, earlier, processes)
     batches = make_batches(flags, data, model.config.n_positions, earlier, processes)
     require_same_everywhere(flags, device, model, data, processes)
+    n_characters, ngrams = processes.on_first(measure_held_out, flags, data, tokenizer)
     processes.connect(device, flags.several.shard_model, flags.several.peer_timeout)
     schedule = make_schedule(flags, model, batches, device, processes)
     recipe = schedule.recipe
@@ -93,18 +95,32 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     log = open_log(flags, earlier, at, processes)
     record = ModelRecord({name: str(value) for name, value in named_values(flags).items()}, command)
     folder, every, keep_last = flags.output.output_dir, flags.checkpoints.save_every, flags.checkpoints.keep_last
-    output = RunFolder(folder, processes, model, tokenizer, record, log, every.steps, every.seconds, keep_last)
+    output = RunFolder(
+        folder,
+        processes,
+        model,
+        tokenizer,
+        record,
+        log,
+        every.steps,
+        every.seconds,
+        keep_last,
+        flags.checkpoints.keep_epochs,
+    )
     announce(log, data, batches, schedule, flags.recipe.recipe)
     log.line(
         f"模型 {shape_of(model.config.to_dict())}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
         f"{'，torch.compile' if compiled else ''}；实测矩阵乘法峰值 {peak / 1e12:.2f} TFLOP/s",
         f"model: {count_parameters(model) / 1e6:.2f} M parameters; {peak / 1e12:.2f} TFLOP/s measured for matrix products",
     )
+    yardstick = Yardstick(ngrams, at, log)
+    yardstick.announce()
     going_on = earlier.notes(changes, schedule.n_steps) if earlier else []
     for note in (*notes_on(flags), *going_on):
         log.line(*note)
     return Run(
-        flags, processes, device, tokenizer, data, batches, model, loss, optimizer, scaler, schedule, peak, settings, at, output, log
+        flags, processes, device, tokenizer, data, batches, model, loss, optimizer, scaler, schedule, peak, settings, at, output, log,
+        n_characters, yardstick,
     )  # fmt: skip
 
 
@@ -149,77 +165,6 @@ def require_same_everywhere(
         "dtype": f"{device.main.type} {device.dtype}",
     }
     processes.require_same({**made, **named})
-
-
-# ----- model and data -------------------------------------------------------------------------------------------------
-
-
-def make_model(
-    flags: TrainFlags, tokenizer: Tokenizer, earlier: Earlier | None, processes: SingleProcess
-) -> GPT2LMHeadModel:
-    """The model: of the checkpoint that the run goes on from, of a folder that was named, or new."""
-    seed_everything(flags.steps.seed)
-    pretrained, config = flags.model.pretrained_model, None
-    if not pretrained:
-        config = read_config(flags.model.model_config)
-        if config.vocab_size != len(tokenizer):
-            say(
-                f"{flags.model.model_config} 的 vocab_size 是 {config.vocab_size}，词表有 {len(tokenizer)} 个词条：按词表建模型。",
-                f"{flags.model.model_config} has vocab_size {config.vocab_size}, the vocabulary has {len(tokenizer)} entries: the model follows the vocabulary.",
-            )
-            config.vocab_size = len(tokenizer)
-    if earlier is not None:
-        named = {} if config is None else {"model": str(shape_of(config.to_dict()))}
-        compare(earlier.state.settings, {"vocabulary": tokenizer.fingerprint, **named})
-        config = processes.on_first(read_config, earlier.folder / "config.json")
-    ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
-    folder = earlier.folder if earlier is not None else Path(pretrained) if pretrained else None
-    if folder is None or (earlier is not None and processes.rank):  # a checkpoint may lie on the first machine only
-        assert config is not None
-        return new_model(config, len(tokenizer), ids)
-    model = load_model(folder, len(tokenizer))
-    require_same(load_model_tokenizer(folder), tokenizer, folder)
-    record_ids(model, ids)
-    return model
-
-
-def open_data(flags: TrainFlags, tokenizer: Tokenizer, earlier: Earlier | None, processes: SingleProcess) -> Shards:
-    """The shards, built by the first process where need be; not of another text for a run that goes on."""
-
-    def check(settings: ShardSettings) -> None:
-        if earlier is not None:
-            compare(earlier.state.settings, settings.decide_text())
-
-    corpus, documents = flags.corpus, flags.documents
-    processes.on_first(
-        ensure_shards,
-        corpus.raw_data_path,
-        corpus.tokenized_data_path,
-        tokenizer,
-        documents.min_length,
-        documents.val_ratio,
-        documents.num_pieces,
-        corpus.raw,
-        check,
-    )
-    data = open_shards(corpus.tokenized_data_path)
-    check_tokenizer(data, tokenizer.fingerprint, tokenizer.source)
-    check_documents(data, documents.min_length, documents.val_ratio)
-    return data
-
-
-def make_batches(
-    flags: TrainFlags, data: Shards, n_ctx: int, earlier: Earlier | None, processes: SingleProcess
-) -> TrainingBatches:
-    """The optimiser steps of an epoch."""
-    steps = flags.steps
-    batch_size, accumulation = steps.batch_size or USUAL, steps.gradient_accumulation
-    if steps.batch_size is None and earlier is not None:  # auto: as it was found when the run began
-        settings = earlier.state.settings
-        batch_size, accumulation = settings["batch_size"], settings["gradient_accumulation"]
-    return TrainingBatches(
-        data.train, n_ctx, steps.stride or n_ctx, batch_size, accumulation, steps.seed, processes.rank, processes.count
-    )
 
 
 # ----- how it learns --------------------------------------------------------------------------------------------------
