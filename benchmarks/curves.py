@@ -1,9 +1,14 @@
-"""Arithmetic and drawing of validation curves, for time_to_quality.py."""
+"""Arithmetic and drawing of validation curves, for time_to_quality.py and against_ngrams.py."""
 
 import statistics
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Curve = list[tuple[float, float]]  # (seconds, bits per character), seconds rising
 
@@ -90,12 +95,21 @@ def steps_that_fit(rows: list[dict[str, float]], seconds: float) -> int:
 
 
 def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: Path) -> None:
-    """Curves by label: the median of the seeds as a line, their range as a band; dotted lines at `levels`."""
+    """Curves by label, and dotted lines at `levels`, as a picture."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
+    plot(axes, curves, title)
+    for level in levels:
+        axes.axhline(level, color="grey", linestyle=":", linewidth=1)
+    save(figure, path)
+
+
+def plot(axes: "Axes", curves: dict[str, list[Curve]], title: str) -> None:
+    """Curves by label: the median of the seeds as a line, their range as a band."""
+    from matplotlib.ticker import LogLocator
+
     for colour, (label, several) in enumerate(curves.items()):
         first, last = max(curve[0][0] for curve in several), min(curve[-1][0] for curve in several)
         grid = [first * (last / first) ** (i / 100) for i in range(101)]
@@ -104,8 +118,6 @@ def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: 
         axes.plot(times, [statistics.median(column) for column in values], color=f"C{colour}", label=label)
         least, most = zip(*((column[0], column[-1]) for column in values))
         axes.fill_between(times, least, most, color=f"C{colour}", alpha=0.25, linewidth=0)
-    for level in levels:
-        axes.axhline(level, color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -113,5 +125,8 @@ def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: 
     axes.set(xlabel="minutes of training", ylabel="bits per character, held-out text", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+def save(figure: "Figure", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -11,7 +11,8 @@ that an unknown word is read as its characters and not as [UNK]. --patch_vocab p
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent
@@ -21,30 +22,27 @@ from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.flags.make_vocab import make_vocab_flags
+from gpt2zh.shards.plan import held_out, measure
 from gpt2zh.system.files import write_text
-from gpt2zh.system.workers import batches, n_cores, ordered_map
+from gpt2zh.system.workers import batches
 from gpt2zh.text.corpus import Corpus
-from tokenizations.fast.character_table import CharacterTable
+from tokenizations.entries import BATCH, by_frequency, character_entries, verbatim_entries, word_entries
 from tokenizations.loading import load_tokenizer
-from tokenizations.pipelines import build_characters, build_verbatim
+from tokenizations.pipelines import build_characters
 from tokenizations.subwords import learn_subwords
 from tokenizations.vocabulary import (
     CONTINUATION,
     CONTROL_TOKENS,
-    SPACE,
     fill,
     put_in_slots,
     read_vocabulary,
     special_tokens,
     write_vocabulary,
 )
-from tokenizations.words import load_segmenter, word_counter
 
 MOST_WORDS = 50000  # lines of a word vocabulary where --vocab_size is not given
 SUBWORDS = 32000  # entries of a bpe or unigram vocabulary where it is not given
-BATCH = 1_000_000  # characters counted at a time
 MOST_LISTED = 20  # entries that found no slot
-CHUNK = 50_000  # characters a task of a segmenting worker
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,10 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     special = flags.special_tokens
     corpus = Corpus(path)
     check(target, corpus, special)
-    n_documents = n_characters = 0
-    for document in corpus:
-        n_documents += 1
-        n_characters += len(document)
+    lengths, hashes = measure(corpus)
+    n_documents, n_characters = len(lengths), int(lengths.sum())
     for note in corpus.notes():
         say(*note)
     say(
@@ -67,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"corpus {path}: {n_documents} documents, {n_characters} characters",
     )
     if flags.of_subwords:
-        texts = sample(corpus, n_characters, flags.sample_characters)
+        learned = ~held_out(lengths, hashes, flags.split.min_length, flags.split.val_ratio)
+        texts = sample(compress(corpus, learned), int(lengths[learned].sum()), flags.sample_characters)
         pipeline = learn_subwords(flags.type, texts, flags.vocab_size or SUBWORDS, flags.character_coverage, special)
         write_text(target, pipeline.to_str())
         say(
@@ -108,73 +105,6 @@ def check(target: Path, corpus: Corpus, special: Sequence[str]) -> None:
         )
 
 
-def by_frequency(counts: Counter[str]) -> list[str]:
-    """Keys of `counts`, most frequent first, ties in code order, so that a corpus always gives the same file."""
-    return [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def counted(corpus: Corpus, table: CharacterTable) -> tuple[Counter[str], Counter[str]]:
-    """Characters that stand alone and words, over the whole corpus."""
-    characters: Counter[str] = Counter()
-    words: Counter[str] = Counter()
-    for batch in batches(tqdm(corpus, desc="char", unit="doc", unit_scale=True), len, BATCH):
-        of_batch = table.count(batch)
-        characters += of_batch[0]
-        words += of_batch[1]
-    return characters, words
-
-
-def character_entries(corpus: Corpus) -> list[str]:
-    """Characters; one that stands inside a Latin word or a kana run also as ##continuation."""
-    counts, words = counted(corpus, CharacterTable(build_characters(CONTROL_TOKENS)))
-    for word, n in words.items():
-        counts[word[0]] += n
-        for character in word[1:]:
-            counts[CONTINUATION + character] += n
-        # Either form of a letter comes with the other, so that no order of known letters is [UNK].
-        if len(word) > 1:
-            counts.update(dict.fromkeys([*word[1:], CONTINUATION + word[0]], 0))
-    del counts["\n"]
-    return by_frequency(counts)
-
-
-def verbatim_entries(corpus: Corpus) -> list[str]:
-    """The blank, then every other character as it stands."""
-    counts, _ = counted(corpus, CharacterTable(build_verbatim(CONTROL_TOKENS)))
-    for written_by_name in ("\n", " "):
-        del counts[written_by_name]
-    return [SPACE, *by_frequency(counts)]
-
-
-def word_entries(corpus: Corpus, n_characters: int, segmenter: str, size: int) -> list[str]:
-    """The blank, the most frequent words, and all single characters; with the control tokens at most `size`."""
-    words: Counter[str] = Counter()
-    load_segmenter(segmenter)  # a missing package is found here, not in a worker
-    chunks = batches((line for document in corpus for line in document.split("\n")), len, CHUNK)
-    n_workers = min(n_cores(), 1 + n_characters // CHUNK)
-    with tqdm(total=n_characters, desc=segmenter, unit="char", unit_scale=True) as bar:
-        for n_read, counts in ordered_map(chunks, n_workers, word_counter, (segmenter,)):
-            words += counts
-            bar.update(n_read)
-    characters: Counter[str] = Counter()
-    for word, n in words.items():
-        for character in word:
-            characters[character] += n
-    for written_by_name in ("\n", " "):
-        del words[written_by_name], characters[written_by_name]
-    needed = len(CONTROL_TOKENS) + 1 + len(characters)
-    if size < needed:
-        raise UserError(
-            f"--vocab_size {size} 放不下：控制符与空格 {needed - len(characters)} 个，单字 {len(characters)} 个。请至少给 {needed}。",
-            f"--vocab_size {size} is too small for {needed - len(characters)} control tokens and the space and {len(characters)} single characters. Give at least {needed}.",
-        )
-    ranked = by_frequency(words)
-    longer = [word for word in ranked if len(word) > 1]
-    kept = {*characters, *longer[: size - needed]}
-    only_inside_words = [character for character in by_frequency(characters) if character not in words]
-    return [SPACE, *(word for word in ranked if word in kept), *only_inside_words]
-
-
 def patched_entries(path: Path, corpus: Corpus, special: Sequence[str]) -> list[str]:
     """The vocabulary of `path` with special tokens and the characters that it lacks in its free slots; no id moves."""
     entries = read_vocabulary(path)
@@ -209,16 +139,16 @@ def listed(mark: str, entries: Sequence[str]) -> str:
     return f"{mark}{' '.join(entries[:MOST_LISTED])}" if entries else ""
 
 
-def sample(corpus: Corpus, n_characters: int, limit: int) -> list[str]:
+def sample(documents: Iterable[str], n_characters: int, limit: int) -> list[str]:
     """The documents, or an even selection of about `limit` characters where there are more."""
     if n_characters <= limit:
-        return list(corpus)
+        return list(documents)
     say(
         f"从 {n_characters} 字里均匀抽取约 {limit} 字来学（--sample_characters）。",
         f"learning from about {limit} of the {n_characters} characters, evenly picked (--sample_characters).",
     )
     share = limit / n_characters
-    return [document for number, document in enumerate(corpus) if int((number + 1) * share) > int(number * share)]
+    return [document for number, document in enumerate(documents) if int((number + 1) * share) > int(number * share)]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from gpt2zh.errors import UserErrors
-from gpt2zh.flags.command_line import flag, parse, switch
+from gpt2zh.flags.command_line import flag, group, parse, switch
+from gpt2zh.flags.shared import Split
 from gpt2zh.flags.values import POSITIVE, SHARE
 
 
@@ -53,6 +54,10 @@ class MakeVocabFlags:
     )
     verbatim: bool = switch(
         "字级：大小写与空格都保留（英文剧本、代码）", "characters: keep case and blanks (English plays, code)"
+    )
+    split: Split = group(
+        "bpe、unigram：train.py 以同样的两项留出的文章不学",
+        "bpe, unigram: what train.py holds out under the same two flags is not learned from",
     )
 
     @property

@@ -9,10 +9,9 @@ from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, POSITIVE
 
 
 @dataclass(frozen=True)
-class Documents:
-    """Which documents become shards, and how these lie."""
+class Split:
+    """Which documents of a corpus train, and which are held out."""
 
-    num_pieces: int = flag(100, "切成多少个分片文件（只影响存放）", "number of shard files (storage only)", POSITIVE)
     min_length: int = flag(
         128, "短于此字数的文章不收，单位：字", "leave out shorter documents; characters", NOT_NEGATIVE
     )
@@ -22,6 +21,13 @@ class Documents:
         "share held out for validation, whole documents; 0 for none",
         BELOW_HALF,
     )
+
+
+@dataclass(frozen=True)
+class Documents(Split):
+    """Which documents become shards, and how these lie."""
+
+    num_pieces: int = flag(100, "切成多少个分片文件（只影响存放）", "number of shard files (storage only)", POSITIVE)
 
 
 @dataclass(frozen=True)

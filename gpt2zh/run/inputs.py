@@ -12,6 +12,7 @@ from gpt2zh.device import seed_everything
 from gpt2zh.errors import say
 from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
 from gpt2zh.flags.train import TrainFlags
+from gpt2zh.model.initial import add_previous_token_heads
 from gpt2zh.model.shape import shape_of
 from gpt2zh.model.stock import ControlIds, load_model, new_model, read_config, record_ids
 from gpt2zh.shards.batches import TrainingBatches
@@ -48,7 +49,10 @@ def make_model(
     folder = earlier.folder if earlier is not None else Path(pretrained) if pretrained else None
     if folder is None or (earlier is not None and processes.rank):  # a checkpoint may lie on the first machine only
         assert config is not None
-        return new_model(config, len(tokenizer), ids)
+        model = new_model(config, len(tokenizer), ids)
+        if flags.recipe.recipe == "tuned":
+            add_previous_token_heads(model)
+        return model
     model = load_model(folder, len(tokenizer))
     require_same(load_model_tokenizer(folder), tokenizer, folder)
     record_ids(model, ids)

@@ -39,13 +39,17 @@ def make_plan(documents: Iterable[str], settings: ShardSettings) -> Plan:
     Raises:
         UserError: no document is left after `min_length`.
     """
+    return assign(*measure(documents), settings)
+
+
+def measure(documents: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Characters, (n,), int64, and hash, (n,), uint64, of every document."""
     lengths, hashes = array("q"), array("Q")
     for document in tqdm(documents, desc="read", unit="doc", unit_scale=True, mininterval=0.5, disable=None):
         lengths.append(len(document))
-        if settings.val_ratio > 0:
-            digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
-            hashes.append(int.from_bytes(digest[:8], "big"))
-    return assign(np.array(lengths, dtype=np.int64), np.array(hashes, dtype=np.uint64), settings)
+        digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
+        hashes.append(int.from_bytes(digest[:8], "big"))
+    return np.array(lengths, dtype=np.int64), np.array(hashes, dtype=np.uint64)
 
 
 def assign(
@@ -69,14 +73,21 @@ def assign(
         )
     kept = lengths >= settings.min_length
     if validates is None:
-        validates = np.zeros(len(lengths), dtype=bool)
-        if settings.val_ratio > 0:
-            validates[kept] = hold_out(lengths[kept], hashes[kept], settings.val_ratio)
+        validates = held_out(lengths, hashes, settings.min_length, settings.val_ratio)
     piece = np.full(len(lengths), LEFT_OUT, dtype=np.int32)
     piece[kept & validates] = VALIDATION
     train = np.flatnonzero(kept & ~validates)
     piece[train] = cut(lengths[train], settings.num_pieces)
     return Plan(lengths, piece)
+
+
+def held_out(lengths: np.ndarray, hashes: np.ndarray, min_length: int, val_ratio: float) -> np.ndarray:
+    """Which documents of a corpus validate, (n,), bool: `hold_out` of those that are long enough."""
+    kept = lengths >= min_length
+    validates = np.zeros(len(lengths), dtype=bool)
+    if val_ratio > 0 and kept.any():
+        validates[kept] = hold_out(lengths[kept], hashes[kept], val_ratio)
+    return validates
 
 
 def hold_out(lengths: np.ndarray, hashes: np.ndarray, val_ratio: float) -> np.ndarray:

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, call
 
 from gpt2zh.errors import UserError
+from gpt2zh.shards.ensure import ensure_shards
+from gpt2zh.shards.format import open_shards
 from tokenizations.loading import load_model_tokenizer, load_tokenizer
 from tokenizations.vocabulary import CONTROL_TOKENS, fill, first_word, read_vocabulary
 
@@ -65,3 +67,23 @@ def test_tokenizer_json_of_something_else_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="tokenizer.json"):
         load_model_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(("val_ratio", "is_learned"), [("0.2", False), ("0", True)])
+def test_subwords_are_not_learned_from_what_train_py_holds_out(
+    tmp_path: Path, book: list[str], val_ratio: str, is_learned: bool
+) -> None:
+    corpus, vocabulary = tmp_path / "train.json", tmp_path / "unigram.json"
+    # One mark in each document, as a word that stands nowhere else; which of them are held out the shards tell.
+    marks = [chr(0x3400 + 40 * number) + chr(0x3401 + 40 * number) for number in range(12)]
+    documents = [mark.join(text[i : i + 40] for i in range(0, 2000, 40)) for text, mark in zip(book, marks)]
+    corpus.write_text(json.dumps(documents), encoding="utf-8")
+    flags = ["--type", "unigram", "--vocab_size", 3500, "--character_coverage", "1", "--val_ratio", val_ratio]
+    call("cache/make_vocab.py", *flags, "--raw_data_path", corpus, "--vocab_file", vocabulary)
+    tokenizer = load_tokenizer(vocabulary)
+    ensure_shards(corpus, tmp_path / "shards", tokenizer, 128, 0.2, 1, True, lambda _: None)
+    held_out = tokenizer.decode(open_shards(tmp_path / "shards").val.pieces[0])
+    held_out_marks = [mark for mark in marks if mark in held_out]
+    assert held_out_marks
+    pieces = set(tokenizer.pipeline.get_vocab())
+    assert {any(mark in piece for piece in pieces) for mark in held_out_marks} == {is_learned}
