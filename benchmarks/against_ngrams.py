@@ -74,11 +74,11 @@ TEXTS = {
     "10MB": Text("10 MB of books", 0.016, 10),
 }
 RUNS = [
-    Run("demo", 5, "char", 2, 192, 128, 0.2, "--batch_size 32"),
+    Run("demo", 5, "char", 2, 192, 64, 0.2, "--batch_size 64 --weight_decay 1"),
     Run("novel", 2, "char", 2, 192, 128, 0.0, "--batch_size 32"),
     Run("novel", 10, "char", 3, 256, 128, 0.1, "--batch_size 32"),
-    Run("1MB", 3.5, "char", 2, 192, 128, 0.1, "--batch_size 32"),
-    Run("1MB", 10, "char", 3, 256, 128, 0.2, "--batch_size 32"),
+    Run("1MB", 3.5, "char", 2, 192, 64, 0.1, "--batch_size 64 --weight_decay 1"),
+    Run("1MB", 10, "char", 3, 256, 64, 0.2, "--batch_size 64 --weight_decay 1"),
     Run("10MB", 11, "unigram-16000", 2, 256, 128, 0.0, "--batch_size 32"),
     Run("10MB", 60, "unigram-16000", 4, 384, 256, 0.0, "--batch_size 16"),
 ]

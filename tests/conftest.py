@@ -141,6 +141,12 @@ def require_same_run(run: Path, other: Path) -> None:
         assert second == pytest.approx(first, rel=2e-6)
     first, second = (load_file(folder / "final_model" / "model.safetensors") for folder in (run, other))
     assert first.keys() == second.keys()
+    for weights in (
+        first,
+        second,
+    ):  # no output depends on the bias of keys: its gradient is rounding, of which AdamW makes steps
+        for name in (name for name in weights if name.endswith("attn.c_attn.bias")):
+            weights[name] = weights[name].clone().view(3, -1)[[0, 2]]
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 5e-6
 
 

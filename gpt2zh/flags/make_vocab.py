@@ -56,8 +56,8 @@ class MakeVocabFlags:
         "字级：大小写与空格都保留（英文剧本、代码）", "characters: keep case and blanks (English plays, code)"
     )
     split: Split = group(
-        "bpe、unigram：train.py 以同样的两项留出的文章不学",
-        "bpe, unigram: what train.py holds out under the same two flags is not learned from",
+        "bpe、unigram 不学 train.py 同样留出的文章",
+        "bpe, unigram: what train.py holds out likewise is not learned from",
     )
 
     @property
