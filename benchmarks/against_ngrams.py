@@ -33,6 +33,7 @@ from benchmarks.configurations import cut
 from benchmarks.curves import Curve, curve_of_rows, median_and_spread, minutes_and_seconds, plot, reached, save
 from benchmarks.peers.launch import ROOT, chosen, machine, run_train, write_config, write_corpus
 from gpt2zh.text.corpus import Corpus
+from tokenizations.loading import load_tokenizer
 
 POINTS = 12  # validations a run, about
 
@@ -74,13 +75,13 @@ TEXTS = {
     "10MB": Text("10 MB of books", 0.016, 10),
 }
 RUNS = [
-    Run("demo", 5, "char", 2, 192, 64, 0.2, "--batch_size 64 --weight_decay 1"),
+    Run("demo", 5, "char", 3, 256, 64, 0.2, "--batch_size 64 --lr 0.003 --weight_decay 1"),
     Run("novel", 2, "char", 2, 192, 128, 0.0, "--batch_size 32"),
-    Run("novel", 10, "char", 3, 256, 128, 0.1, "--batch_size 32"),
+    Run("novel", 10, "char", 3, 256, 64, 0.1, "--batch_size 64 --weight_decay 0.5"),
     Run("1MB", 3.5, "char", 2, 192, 64, 0.1, "--batch_size 64 --weight_decay 1"),
     Run("1MB", 10, "char", 3, 256, 64, 0.2, "--batch_size 64 --weight_decay 1"),
-    Run("10MB", 11, "unigram-16000", 2, 256, 128, 0.0, "--batch_size 32"),
-    Run("10MB", 60, "unigram-16000", 4, 384, 256, 0.0, "--batch_size 16"),
+    Run("10MB", 11, "char", 3, 256, 64, 0.0, "--batch_size 64"),
+    Run("10MB", 60, "char", 4, 512, 128, 0.0, "--batch_size 32"),
 ]
 
 # ----- data -----------------------------------------------------------------------------------------------------------
@@ -117,12 +118,14 @@ def rows_of(run: Run, seed: int, folder: Path, corpus: Path) -> list[dict[str, f
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     shutil.rmtree(place, ignore_errors=True)
+    vocabulary = vocabulary_of(run, corpus)
     shape = {"n_layer": run.n_layer, "n_embd": run.n_embd, "n_head": run.n_embd // 64, "n_ctx": run.n_ctx}
+    shape["vocab_size"] = len(load_tokenizer(vocabulary))
     config = write_config(folder / f"{run.key}.json", shape, run.dropout)
     probe = ["--eval_every", 40 if run.minutes < 8 else 200]
     outcome = run_train(
         [
-            "--raw_data_path", corpus, "--tokenizer_path", vocabulary_of(run, corpus), "--model_config", config,
+            "--raw_data_path", corpus, "--tokenizer_path", vocabulary, "--model_config", config,
             "--tokenized_data_path", folder / f"shards-{run.text}-{run.vocabulary}", "--val_ratio", TEXTS[run.text].val_ratio,
             "--num_pieces", 4, "--device", "cpu", "--seed", seed, "--epochs", 10**6, "--max_hours", run.minutes / 60,
             "--save_every", 0, "--keep_epochs", 1, "--log_step", 20, *probe, *shlex.split(run.flags),
