@@ -74,12 +74,13 @@ TEXTS = {
     "1MB": Text("1 MB of books", 0.05, 1),
     "10MB": Text("10 MB of books", 0.016, 10),
 }
+SMALL = "--batch_size 64 --weight_decay 1 --label_smoothing 0.1"
 RUNS = [
-    Run("demo", 5, "char", 3, 256, 64, 0.2, "--batch_size 64 --lr 0.003 --weight_decay 1"),
+    Run("demo", 5, "char", 3, 256, 64, 0.2, f"{SMALL} --lr 0.003"),
     Run("novel", 2, "char", 2, 192, 128, 0.0, "--batch_size 32"),
     Run("novel", 10, "char", 3, 256, 64, 0.1, "--batch_size 64 --weight_decay 0.5"),
-    Run("1MB", 3.5, "char", 2, 192, 64, 0.1, "--batch_size 64 --weight_decay 1"),
-    Run("1MB", 10, "char", 3, 256, 64, 0.2, "--batch_size 64 --weight_decay 1"),
+    Run("1MB", 3.5, "char", 2, 256, 64, 0.1, f"{SMALL} --lr 0.004"),
+    Run("1MB", 10, "char", 4, 256, 64, 0.2, f"{SMALL} --lr 0.004"),
     Run("10MB", 11, "char", 3, 256, 64, 0.0, "--batch_size 64"),
     Run("10MB", 60, "char", 4, 512, 128, 0.0, "--batch_size 32"),
 ]

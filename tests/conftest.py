@@ -120,7 +120,7 @@ TRAIN += [
     "--gradient_accumulation",
     2,
 ]  # Muon rounds to bf16, so what differs by a rounding would not stay so close
-TRAIN += ["--optimizer", "adamw"]
+TRAIN += ["--optimizer", "adamw", "--label_smoothing", 0.1]
 
 
 def metrics_of(run: Path) -> list[dict[str, float]]:

@@ -26,13 +26,18 @@ class Gradients(torch.autograd.function.FunctionCtx):
 class LinearCrossEntropy(torch.autograd.Function):
     """Sum of -log softmax(hidden @ weight.T)[target], chunk by chunk; the gradients are made in the forward pass.
 
-    Matrix products run in the autocast dtype, softmax and sums in fp32. Measured against
+    With `smoothing` the gradients are those of smoothed targets, while the sum stays that of the targets themselves. Matrix products run in the autocast dtype, softmax and sums in fp32. Measured against
     torch.nn.functional.linear_cross_entropy in benchmarks/loss_speed.py.
     """
 
     @staticmethod
     def forward(
-        ctx: Gradients, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool
+        ctx: Gradients,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        compiled: bool,
+        smoothing: torch.Tensor | None,
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -41,6 +46,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         grads = None
         if any(ctx.needs_input_grad):
             grads = torch.empty_like(hidden_), torch.zeros_like(weight_, dtype=torch.float32)
+        smoothing_ = None if smoothing is None else F.pad(smoothing.float(), (0, len(weight_) - n_vocab))
         nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
         run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
         with torch.autocast(device, enabled=False):
@@ -48,7 +54,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                 part = slice(rows, rows + CHUNK)
                 logits = hidden_[part] @ weight_.t()  # (n, V and what fills it up)
                 logits[:, n_vocab:] = -torch.inf
-                chunk_nats, grad = run(logits, targets[part], grads is not None)
+                chunk_nats, grad = run(logits, targets[part], grads is not None, smoothing_)
                 nats += chunk_nats
                 if grads is not None:
                     grads[0][part] = grad @ weight_
@@ -59,16 +65,19 @@ class LinearCrossEntropy(torch.autograd.Function):
         return nats
 
     @staticmethod
-    def backward(ctx: Gradients, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Gradients, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None, None
+        return (grad_hidden * scale).to(ctx.dtypes[0]), (grad_weight * scale).to(ctx.dtypes[1]), None, None, None
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of nats, in fp32, and its gradient: softmax - one-hot, 0 where the target does not count.
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool, smoothing: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of nats, in fp32, and the gradient: softmax - target distribution, 0 where the target does not count.
 
     Args:
         logits: (n, V). targets: (n,). needs_grad: without it the second result means nothing.
+        smoothing: (V,), what the target distribution takes from the target and gives to other tokens; None is one-hot.
     """
     counts = (targets >= 0).float()[:, None]  # (n, 1)
     index = targets.clamp(min=0)[:, None]
@@ -78,7 +87,10 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool)
     total = p.sum(-1, keepdim=True)
     nats = ((largest + total.log() - chosen) * counts).sum()
     if needs_grad:
-        p = p.mul_(counts / total).scatter_add_(1, index, -counts)
+        p = p.mul_(counts / total)
+        if smoothing is not None:
+            p.sub_(counts * smoothing)
+        p.scatter_add_(1, index, -counts if smoothing is None else counts * (smoothing.sum() - 1))
     return nats, p.to(logits.dtype)
 
 
@@ -86,16 +98,21 @@ compiled_cross_entropy = torch.compile(cross_entropy, dynamic=False, fullgraph=T
 
 
 def linear_cross_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool = False
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    compiled: bool = False,
+    smoothing: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sum of nats, a scalar in fp32.
 
     Args:
         hidden: (N, C). weight: (V, C). targets: (N,), int64; a negative one does not count.
+        smoothing: (V,), probabilities of a sum below 1: gradients are those of (1 - sum) one-hot + smoothing as the target.
     """
     if not torch.is_grad_enabled():
         hidden, weight = hidden.detach(), weight.detach()  # else the gradients would be made, and thrown away
-    return LinearCrossEntropy.apply(hidden, weight, targets, compiled)
+    return LinearCrossEntropy.apply(hidden, weight, targets, compiled, smoothing)
 
 
 class LanguageModelLoss(nn.Module):
@@ -105,14 +122,24 @@ class LanguageModelLoss(nn.Module):
         compiled: run training batches of the first one's shape through torch.compile. Others (the last of an epoch,
             validation) run as written, so nothing is compiled twice.
         checkpointing: see gpt2zh.model.forward.
+        smoothing: (V,), what training's targets give to all tokens (see `linear_cross_entropy`); the loss stays that of the text.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, compiled: bool = False, checkpointing: bool = False) -> None:
+    smoothing: torch.Tensor | None
+
+    def __init__(
+        self,
+        model: GPT2LMHeadModel,
+        compiled: bool = False,
+        checkpointing: bool = False,
+        smoothing: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.run = Forward(model, checkpointing)  # the model's weights are here once: FSDP2 wants each in one place
         self.lm_head = model.lm_head
         self.compiled = compiled
         self.compiled_shape: torch.Size | None = None
+        self.register_buffer("smoothing", smoothing, persistent=False)
 
     def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum of nats and number of targets, each (1,). Args: inputs and targets, (B, T)."""
@@ -120,5 +147,6 @@ class LanguageModelLoss(nn.Module):
             self.compiled_shape = inputs.shape
         compiled = self.training and inputs.shape == self.compiled_shape
         hidden = self.run(inputs, compiled)  # (B, T, C)
-        nats = linear_cross_entropy(hidden.flatten(0, 1), self.lm_head.weight, targets.flatten(), compiled)
+        hidden, targets_ = hidden.flatten(0, 1), targets.flatten()
+        nats = linear_cross_entropy(hidden, self.lm_head.weight, targets_, compiled, self.smoothing)
         return torch.stack([nats]), (targets >= 0).sum().reshape(1)  # no view: FSDP2 hooks into what is returned

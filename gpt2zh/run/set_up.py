@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -21,7 +22,7 @@ from gpt2zh.model.shape import shape_of
 from gpt2zh.model.stock import count_parameters
 from gpt2zh.run.inputs import make_batches, make_model, measure_held_out, open_data
 from gpt2zh.shards.batches import TrainingBatches
-from gpt2zh.shards.format import Shards
+from gpt2zh.shards.format import Shards, TokenStream
 from gpt2zh.system.files import require_writable
 from gpt2zh.training import optim
 from gpt2zh.training.banner import announce
@@ -79,7 +80,8 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     schedule = make_schedule(flags, model, batches, device, processes)
     recipe = schedule.recipe
     processes.seed_apart(flags.steps.seed)
-    loss, compiled = make_loss(flags, model, batches.tokens_per_step * schedule.n_steps, device, processes)
+    n_tokens = batches.tokens_per_step * schedule.n_steps
+    loss, compiled = make_loss(flags, model, data.train, n_tokens, device, processes)
     optimizer = optim.build_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.betas, recipe.eps)
     if flags.steps.batch_size is None and earlier is None:
         batches = fit_into_memory(flags, batches, model, optimizer, device)
@@ -183,13 +185,22 @@ def make_schedule(
 
 
 def make_loss(
-    flags: TrainFlags, model: GPT2LMHeadModel, n_tokens: int, device: Device, processes: SingleProcess
+    flags: TrainFlags,
+    model: GPT2LMHeadModel,
+    train: TokenStream,
+    n_tokens: int,
+    device: Device,
+    processes: SingleProcess,
 ) -> tuple[nn.Module, bool]:
     """The module to train, (inputs, targets) to nats and targets, and whether it is compiled. `n_tokens`: of the whole run."""
     compiled, note = choose_compile(flags.compute.compile, device, flops_per_token(model.config) * n_tokens)
     if note:
         print(note)
-    module = LanguageModelLoss(model, compiled, flags.compute.gradient_checkpointing)
+    smoothing = None
+    if share := flags.recipe.label_smoothing:
+        frequencies = sum(np.bincount(piece, minlength=train.vocab_size) for piece in train.pieces) / len(train)
+        smoothing = torch.from_numpy(share * frequencies).float()
+    module = LanguageModelLoss(model, compiled, flags.compute.gradient_checkpointing, smoothing)
     return processes.wrap(module, module.run.blocks, device), compiled
 
 

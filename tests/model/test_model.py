@@ -170,6 +170,26 @@ def test_the_chunked_loss_and_its_gradients_equal_the_plain_formula(n: int) -> N
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)  # sums of up to 1,031 fp32 terms
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_smoothed_targets_change_the_gradients_as_the_plain_formula_says_and_not_the_loss(compiled: bool) -> None:
+    """99 entries, which the product fills up to 128: what fills them up gets nothing."""
+    n = CHUNK + (0 if compiled else 7)
+    torch.manual_seed(n)
+    hidden, weight = torch.randn(n, 16, requires_grad=True), torch.randn(99, 16, requires_grad=True)
+    targets, smoothing = torch.randint(0, 99, (n,)), torch.rand(99)
+    targets[::3] = -100
+    smoothing *= 0.1 / smoothing.sum()
+    counts = targets >= 0
+    plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    wanted = 0.9 * F.one_hot(targets[counts], 99) + smoothing
+    smoothed = F.cross_entropy((hidden @ weight.t())[counts], wanted, reduction="sum")
+    grads = torch.autograd.grad(smoothed, [hidden, weight])
+    loss = linear_cross_entropy(hidden, weight, targets, compiled, smoothing)
+    torch.testing.assert_close(loss, plain, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(torch.autograd.grad(loss, [hidden, weight]), grads):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_no_gradient_is_made_where_none_is_wanted() -> None:
     hidden, weight = torch.randn(4, 16), torch.nn.Parameter(torch.randn(99, 16))
     targets = torch.randint(0, 99, (4,))
