@@ -53,7 +53,7 @@ def test_processes_end_early_together(place: Path, start: Launch) -> None:
     options = ["--epochs", 20, "--lr", 0.3, "--eval_every", 7, "--early_stop", 3, "--output_dir", "early"]
     run = start(place, [*torchrun(2), *TRAIN, *options])
     assert run.wait() == 0, run.text
-    assert run.text.count("--early_stop 3") == 1
+    assert run.text.count("(--early_stop 3)") == 1
     losses = [row["val/loss"] for row in metrics_of(place / "early") if "val/loss" in row]
     assert len(losses) == losses.index(min(losses)) + 1 + 3
     assert (place / "early" / "final_model").is_dir()
