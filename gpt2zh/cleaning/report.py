@@ -15,6 +15,7 @@ from gpt2zh.cleaning.prepare import Prepared
 from gpt2zh.cleaning.rules import RULES
 from gpt2zh.errors import UserError, bilingual
 from gpt2zh.text.corpus import FileRead
+from gpt2zh.text.folder import REPORT_TITLE
 
 EXAMPLES = 5  # shown of each kind
 EXCERPT = 60  # characters of an example
@@ -22,17 +23,6 @@ LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web p
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
 WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
-
-
-TITLE = f"# {bilingual('清洗报告', 'cleaning report')}"
-
-
-def is_report(path: Path) -> bool:
-    """Whether a file is such a page, and so not a corpus."""
-    if path.suffix.lower() != ".md":
-        return False
-    with path.open("rb") as file:
-        return file.read(len(TITLE.encode())) == TITLE.encode()
 
 
 @dataclass
@@ -214,7 +204,7 @@ class Report:
     def markdown(self) -> str:
         """The page."""
         parts = [
-            TITLE,
+            REPORT_TITLE,
             self.totals()[0] + "。",
             self.totals()[1] + ".",
             self._sources(),

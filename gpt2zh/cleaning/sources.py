@@ -4,15 +4,15 @@ In: names on the command line. Out: a `Source` for each file or data set, and it
 Refuses: an input that would be written over; a named file that cannot be read (one of a folder is noted in the report).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gpt2zh.cleaning.prepare import RawText
-from gpt2zh.cleaning.report import Report, Source, is_report
+from gpt2zh.cleaning.report import Report, Source
 from gpt2zh.errors import UserError, say
 from gpt2zh.text import hub
-from gpt2zh.text.corpus import TEXT_SUFFIXES, FileRead, corpus_files, file_state, is_corpus, read_file, suffix_of
+from gpt2zh.text.corpus import TEXT_SUFFIXES, FileRead, file_state, find_corpus, read_file, suffix_of
+from gpt2zh.text.folder import is_report
 
 HUB = "hf:"
 
@@ -31,8 +31,10 @@ def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
         if name.startswith(HUB) or hub.is_saved_dataset(path):
             found[name] = Source(name.removeprefix(HUB), None, 0, False)
             continue
-        say_what_is_left_out(path)
-        for file in corpus_files(path):
+        corpus = find_corpus(path)
+        for note in corpus.notes():
+            say(*note)
+        for file in corpus.files:
             key = file.resolve()
             if key in written and path == file:
                 raise UserError(
@@ -47,16 +49,6 @@ def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
             f"{' '.join(names)} has no files other than {' '.join(map(str, outputs))}.",
         )
     return list(found.values())
-
-
-def say_what_is_left_out(folder: Path) -> None:
-    """Tell the user which files of a folder are not read, by their suffixes."""
-    if not folder.is_dir():
-        return
-    others = Counter(file.suffix for file in folder.rglob("*") if file.is_file() and not is_corpus(file))
-    if others:
-        shown = " ".join(f"{suffix or '-'} {count}" for suffix, count in others.most_common())
-        say(f"{folder} 里别种文件没有读：{shown}", f"files of other kinds in {folder} are not read: {shown}")
 
 
 def raw_texts(

@@ -5,7 +5,7 @@
     *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end where there is one
     *.gz                 any of these, compressed
     *.parquet            one document a row, in the column text or content (needs pyarrow)
-    a folder             all of these in it, in the order of their names
+    a folder             all of these in it, in the order of their names (`folder` says what is left out)
 
 Any encoding of Chinese that `encodings` knows. In: a path. Out: documents with `\\n` between paragraphs; the hash of the
 files' bytes. Refuses: other shapes, with the place of the first entry that is not a text; a file that changes while it is read.
@@ -22,6 +22,7 @@ from pathlib import Path
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import checksums, parse_json, require_file, unify_line_ends
 from gpt2zh.text.encodings import Decoder, detect
+from gpt2zh.text.folder import Found, find_files
 from gpt2zh.text.json_stream import JsonReader
 
 TEXT_KEYS = ("text", "content")
@@ -50,7 +51,8 @@ class Corpus:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = {file: file_state(file) for file in corpus_files(path)}
+        self.found = find_corpus(path)
+        self.files = {file: file_state(file) for file in self.found.files}
         self.read: list[FileRead] = []
         self.n_empty = 0
 
@@ -72,8 +74,8 @@ class Corpus:
             )
 
     def notes(self) -> list[tuple[str, str]]:
-        """What a person should know of the files that were read, Chinese and English: encodings, broken characters."""
-        return [
+        """What a person should know of the files, Chinese and English: what was not read, encodings, broken characters."""
+        return self.found.notes() + [
             (
                 f"{file.path} 按 {file.encoding} 读取" + (f"，{file.n_broken} 个字符损坏" if file.n_broken else ""),
                 f"{file.path} is read as {file.encoding}"
@@ -93,17 +95,24 @@ def without_lone_surrogates(text: str) -> str:
     return text
 
 
-def corpus_files(path: Path) -> list[Path]:
-    """The files that `path` stands for: itself, or those of a folder (recursive, sorted by name)."""
+def find_corpus(path: Path) -> Found:
+    """The files that `path` stands for: itself, or those of a folder and all below it, in the order of their names."""
     if not path.is_dir():
         require_file(path)
-        return [path]
-    files = sorted(file for file in path.rglob("*") if is_corpus(file) and file.is_file())
-    if not files:
+        return Found(path, [path])
+    found = find_files(path, is_corpus)
+    if not found.files:
+        notes = found.notes()
         raise UserError(
-            f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", f"the folder {path} has no {' '.join(SUFFIXES)} files."
+            " ".join([f"文件夹 {path} 里没有 {' '.join(SUFFIXES)} 文件。", *(zh for zh, _ in notes)]),
+            " ".join([f"the folder {path} has no {' '.join(SUFFIXES)} files.", *(en for _, en in notes)]),
         )
-    return files
+    return found
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """The files of `find_corpus`."""
+    return find_corpus(path).files
 
 
 def is_corpus(path: Path) -> bool:
