@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 NUMERAL = "0-9０-９零〇○一二三四五六七八九十百千万两兩廿卅壹贰叁肆伍陆柒捌玖拾佰仟"
 _BLANK = r"[ \t\u3000]"
-_GAP = rf"{_BLANK}*[ \t\u3000:：·.．、—\-]{_BLANK}*"
+_GAP = rf"(?:{_BLANK}++(?:[:：·.．、—\-]{_BLANK}*+)?|[:：·.．、—\-]{_BLANK}*+)"  # possessive: a run of blanks is taken once
 _VOLUME = rf"(?:第{_BLANK}?[{NUMERAL}]{{1,9}}{_BLANK}?[卷部集编編辑輯册冊]|卷之?[{NUMERAL}]{{1,9}}|[上中下][卷部篇编編册冊]|正文)"
 # 第一部分, 第三节课, 第二回合: words that begin like a unit.
 _UNIT = r"(?:章|回(?=[ \t\u3000:：·.．、—\-]|$)|节(?![课目车日拍])|節(?![課目車日拍])|折(?!扣)|幕(?!后|後|僚)|话(?!音)|話(?!音)|篇(?!幅))"
@@ -26,16 +26,16 @@ _BODY = r"[^\n。；;，,]{0,40}"  # with a gap before it a title may ask or exc
 _SHORT = r"[^\n。；;，,！？!?：:…“”「」]{0,36}"  # without one it must not read like speech or a sentence
 _COUPLET = r"[^\n。；;！？!?：:…“”「」]{6,36}"  # 第一回灵根育孕源流出; 第一回见到她 is a sentence
 HEADING = re.compile(
-    rf"^{_BLANK}{{0,40}}(?:"
+    rf"^{_BLANK}{{0,40}}+(?:"
     rf"(?P<chapter>(?:{_VOLUME}{_GAP})?{_NUMBERED}(?:{_UNIT}(?:{_GAP}{_BODY}|{_SHORT})|回(?![合来來到去家]){_COUPLET}))"
     rf"|(?P<volume>{_VOLUME}(?![分门門队隊落下首上级級中团團体體合市署起])(?:{_GAP}{_BODY}|[^\n。；;，,！？!?：:…“”「」的了是]{{0,14}}))"
     rf"|(?P<named>(?:{_NAMED})(?:(?:{_GAP}|(?=[（(《]))[^\n。；;，,]{{0,30}})?|番外(?!地){_SHORT}|番外{_GAP}{_BODY})"
-    rf"|(?P<english>(?i:chapter){_BLANK}+(?:(?:\d{{1,4}}|[IVXLC]{{1,8}})(?:[.:—\- ][^\n]{{0,60}})?|[A-Za-z]+(?:-[a-z]+)?(?:[.:—][^\n]{{0,60}})?))"
+    rf"|(?P<english>(?i:chapter){_BLANK}++(?:(?:\d{{1,4}}|[IVXLC]{{1,8}})(?:[.:—\- ][^\n]{{0,60}})?|[A-Za-z]+(?:-[a-z]+)?(?:[.:—][^\n]{{0,60}})?))"
     rf"){_BLANK}{{0,40}}$",
     re.MULTILINE,
 )
 _BARE = re.compile(
-    rf"^{_BLANK}{{0,40}}[（(]?(?P<number>\d{{1,4}}|[一二三四五六七八九十百]{{1,5}})(?:[)）.．、:：]{_BLANK}*{_BODY}|{_BLANK}+{_SHORT})?{_BLANK}{{0,40}}$",
+    rf"^{_BLANK}{{0,40}}+[（(]?(?P<number>\d{{1,4}}|[一二三四五六七八九十百]{{1,5}})(?:[)）.．、:：]{_BLANK}*+{_BODY}|{_BLANK}++{_SHORT})?{_BLANK}{{0,40}}$",
     re.MULTILINE,
 )
 MOST_HEADINGS_IN_A_ROW = 4  # more without text between are a table of contents

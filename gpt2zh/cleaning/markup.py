@@ -74,13 +74,16 @@ def line_ends(text: str) -> Edit:
 def _between(
     text: str, opening: re.Pattern[str], closing: re.Pattern[str], longest: int
 ) -> Iterator[tuple[int, int, str]]:
-    position = 0
-    while (start := opening.search(text, position)) and (end := closing.search(text, start.end())):
-        if end.start() - start.end() <= longest:
+    position, end = 0, None
+    while start := opening.search(text, position):
+        if end is None or end.start() < start.end():  # else the one found before is still the next
+            end = closing.search(text, start.end())
+            if end is None:
+                return
+        position = start.end()
+        if end.start() - position <= longest:
             yield start.start(), end.end(), ""
             position = end.end()
-        else:
-            position = start.end()
 
 
 def markup(text: str) -> Edit:
