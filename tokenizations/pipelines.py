@@ -22,12 +22,13 @@ from tokenizations.vocabulary import CONTINUATION, NEWLINE, SPACE, UNK
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]  # stand for a character that a subword vocabulary lacks
 SURFACE = {NEWLINE: "\n", SPACE: " "}  # file entry -> token of the pipeline
 
-# Character classes of the ancestor's BasicTokenizer, as regular expressions (its isdigit, punctuation and CJK ranges).
+# Character classes of the ancestor's BasicTokenizer, as regular expressions (its isdigit, punctuation and CJK ranges), and
+# the Han of Unicode's extensions F to J, which it does not know.
 DIGITS = r"\p{Nd}²³¹⁰⁴-⁹₀-₉①-⑨⑴-⑼⒈-⒐⓪⓵-⓽⓿❶-❾➀-➈➊-➒\x{1369}-\x{1371}\x{19DA}\x{10A40}-\x{10A43}\x{10E60}-\x{10E68}\x{11052}-\x{1105A}\x{1F100}-\x{1F10A}"
 PUNCTUATION = r"\p{P}$+<=>^`|~"
 HAN = (
     r"\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
-    r"\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}"
+    r"\x{2CEB0}-\x{2EE5F}\x{30000}-\x{3347F}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}"
 )
 BLANKS = r"[^\S\n]+"
 LETTER = r"\p{Latin}"

@@ -56,7 +56,7 @@ _INDENT = re.compile(r"(?m)^ +")
 _EMPTY = re.compile(r"\A\n+|\n{2,}")
 _MANY_EMPTY = re.compile(r"\A\n+|\n{3,}")
 _FENCE = re.compile(r"(?m)^ {0,20}(?:```+|~~~+) {0,9}[\w+#-]{0,20} {0,20}$\n?")
-_HAN = re.compile("[\u3400-\u9fff]+")
+_HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003347f]+")
 SAMPLE = 20_000  # characters, taken evenly, that show whether a text is Chinese
 
 

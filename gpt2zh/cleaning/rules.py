@@ -7,7 +7,7 @@ Out: the text, and per rule how many places it changed and some of them, before 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from gpt2zh.cleaning import advertising, layout, markup
+from gpt2zh.cleaning import advertising, characters, layout, markup
 from gpt2zh.cleaning.edits import EXAMPLES, Edit
 
 MOST_PASSES = 8  # one is enough, but for text that was escaped twice and the like
@@ -28,6 +28,7 @@ RULES = (
     Rule("entities", "HTML 实体（&nbsp; &times;）", "HTML entities (&nbsp; &times;)", markup.entities),
     Rule("invisible", "控制字符、零宽字符、解码失败的字符", "control, zero-width and broken characters", markup.invisible),
     Rule("private_use", "私用区字符换成 □", "private-use characters become □", markup.private_use),
+    Rule("same_characters", "同一个字的别的编码（PDF 的部首、兼容字、拆开的音符）", "other codes of a character (radicals of PDFs, compatibility ideographs, parted accents)", characters.same_characters),
     Rule("blanks", "全角、不间断空格和制表符换成空格，行尾空格", "full-width, no-break blanks and tabs; trailing blanks", markup.blanks),
     Rule("fences", "Markdown 代码围栏", "Markdown code fences", markup.fences),
     Rule("page_headers", "句中的页眉页码", "running titles and page numbers inside sentences", layout.page_headers),

@@ -1,12 +1,14 @@
 """Dirt goes, text stays, and cleaning twice changes nothing."""
 
 import json
+import unicodedata
 
 import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt2zh.cleaning.characters import same_characters
 from gpt2zh.cleaning.rules import RULES, clean
 
 BOOK = json.loads((ROOT / "data/example.json").read_text(encoding="utf-8"))
@@ -191,3 +193,29 @@ def test_cleaning_any_text_twice_changes_nothing(pieces: list[str]) -> None:
 def test_a_book_on_one_line_is_cleaned() -> None:
     line = "".join(PARAGRAPHS) * 100
     assert clean(line).text == line
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("第⼀章 ⼭中来客，⽼⼈听见⻛声，⻔外⻄边", "第一章 山中来客，老人听见风声，门外西边"),
+        ("\uf900\ufa0e\U0002f800", "豈﨎丽"),  # U+FA0E is no compatibility ideograph
+        ("か\u3099き\u3099 ハ\u309a cafe\u0301 n\u0303", "がぎ パ café ñ"),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af", "한글"),
+        ("﨎 x\u0303", "﨎 x\u0303"),  # nothing to change
+        ("，。！？（）：；ＡＢ１２½①㈠℃…—“”", "，。！？（）：；ＡＢ１２½①㈠℃…—“”"),  # not the same to a reader
+    ],
+)
+def test_other_codes_of_a_character_become_the_usual_one(text: str, wanted: str) -> None:
+    edit = same_characters(text)
+    assert edit.text == wanted
+    assert (edit.n_places > 0) == (text != wanted)
+    assert same_characters(wanted).text == wanted
+
+
+def test_every_radical_of_unicode_has_a_character() -> None:
+    """All of both blocks but the one radical that is no character's, and the two codes that are not taken."""
+    for code in (*range(0x2E80, 0x2E9A), *range(0x2E9B, 0x2EF4), *range(0x2F00, 0x2FD6)):
+        usual = same_characters(chr(code)).text
+        assert usual != chr(code) or code == 0x2E80, hex(code)
+        assert unicodedata.category(usual) == "Lo" or code == 0x2E80

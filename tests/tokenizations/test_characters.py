@@ -83,6 +83,8 @@ def is_han(code: int) -> bool:
         (0x2A700, 0x2B73F),
         (0x2B740, 0x2B81F),
         (0x2B820, 0x2CEAF),
+        (0x2CEB0, 0x2EE5F),  # extensions F to J, which the ancestor does not know
+        (0x30000, 0x3347F),
         (0xF900, 0xFAFF),
         (0x2F800, 0x2FA1F),
     ]
