@@ -35,6 +35,7 @@ class Source:
     from_folder: bool
     encoding: str = ""
     n_broken: int = 0
+    faults: tuple[str, str] = ("", "")
     problem: tuple[str, str] | None = None
     n_texts: int = 0
     read: int = 0
@@ -90,7 +91,8 @@ class Report:
 
     def decoded(self, source: int, read: FileRead) -> None:
         """Note how a file was decoded."""
-        self.sources[source].encoding, self.sources[source].n_broken = read.encoding, read.n_broken
+        noted = self.sources[source]
+        noted.encoding, noted.n_broken, noted.faults = read.encoding, read.n_broken, read.faults()
 
     def skip(self, source: int, error: Exception) -> None:
         """Note a file that could not be read, or not to its end."""
@@ -181,11 +183,9 @@ class Report:
                         f"note: the rules left only {share:.0%} of the characters of {source.name}; see the report.",
                     )
                 )
-            if source.n_broken or source.encoding not in ("", "utf-8", "utf-8-sig"):
-                zh = f"，{source.n_broken} 个字符损坏" if source.n_broken else ""
-                en = f", {source.n_broken} broken characters" if source.n_broken else ""
-                name = f"{source.name}：{source.encoding}"
-                shown.append((name + zh, source.encoding + en))
+            zh, en = source.faults
+            if zh or source.encoding not in ("", "utf-8", "utf-8-sig"):
+                shown.append((f"{source.name}：{source.encoding or 'utf-8'}{zh}", f"{source.encoding or 'utf-8'}{en}"))
         return [*shown, self.totals()]
 
     def totals(self) -> tuple[str, str]:
@@ -228,6 +228,7 @@ class Report:
             for s in self.sources
             if s.problem
         ]
+        problems += [f"- {s.name}{bilingual(*s.faults)}" for s in self.sources if s.faults[0]]
         return (
             f"## {bilingual('文件', 'files')}\n\n" + "\n".join([*table(head.split("|"), rows), "", *problems]).rstrip()
         )

@@ -1,7 +1,7 @@
 """A user's text files -> documents, one at a time, however large the files are.
 
     train.json           list of strings (one a chapter), list of {"text": …} or {"content": …}, or one of these
-    *.jsonl              one of these a line
+    *.jsonl              one of these a line; or one after the other, over several lines each
     *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end where there is one
     *.gz                 any of these, compressed
     *.parquet            one document a row, in the column text or content (needs pyarrow)
@@ -13,33 +13,43 @@ files' bytes. Refuses: other shapes, with the place of the first entry that is n
 
 import gzip
 import hashlib
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.system.files import checksums, parse_json, require_file, unify_line_ends
+from gpt2zh.system.files import checksums, require_file, unify_line_ends
+from gpt2zh.text import entries
 from gpt2zh.text.encodings import Decoder, detect
 from gpt2zh.text.folder import Found, find_files
-from gpt2zh.text.json_stream import JsonReader
 
-TEXT_KEYS = ("text", "content")
 TEXT_SUFFIXES = (".txt", ".md", ".html", ".htm")
 SUFFIXES = (".json", ".jsonl", *TEXT_SUFFIXES, ".parquet")
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 CHUNK = 1 << 20  # bytes read at a time; the first of them decide the encoding
 LONGEST_PART = 16 << 20  # characters of a text file that are one document
+SHOWN_LINES = 5  # numbers of lines that are no JSON
 
 
 @dataclass(frozen=True)
 class FileRead:
-    """What reading one file showed: `n_broken` characters could not be decoded."""
+    """What reading one file showed: `n_broken` characters could not be decoded, `bad_lines` (their numbers) are no JSON."""
 
     path: Path
     encoding: str
-    n_broken: int
+    n_broken: int = 0
+    bad_lines: tuple[int, ...] = ()
+
+    def faults(self) -> tuple[str, str]:
+        """What was lost, Chinese and English, each beginning with a comma; "" for nothing."""
+        zh = en = ""
+        if self.n_broken:
+            zh, en = f"，{self.n_broken} 个字符损坏", f", {self.n_broken} broken characters"
+        if self.bad_lines:
+            n, shown = len(self.bad_lines), " ".join(map(str, self.bad_lines[:SHOWN_LINES]))
+            zh += f"，{n} 行不是 JSON，没有读（第 {shown} 行{'……' if n > SHOWN_LINES else ''}）"
+            en += f", {n} lines that are no JSON are left out (line {shown}{' …' if n > SHOWN_LINES else ''})"
+        return zh, en
 
 
 class Corpus:
@@ -75,24 +85,14 @@ class Corpus:
 
     def notes(self) -> list[tuple[str, str]]:
         """What a person should know of the files, Chinese and English: what was not read, encodings, broken characters."""
-        return self.found.notes() + [
-            (
-                f"{file.path} 按 {file.encoding} 读取" + (f"，{file.n_broken} 个字符损坏" if file.n_broken else ""),
-                f"{file.path} is read as {file.encoding}"
-                + (f", {file.n_broken} broken characters" if file.n_broken else ""),
-            )
-            for file in self.read
-            if file.n_broken or file.encoding != "utf-8"
-        ]
-
-
-def without_lone_surrogates(text: str) -> str:
-    """A text without lone surrogates (broken \\u escapes): they are not characters, and no tokenizer takes them."""
-    try:
-        text.encode()  # four times as fast as a search for what almost no text has
-    except UnicodeEncodeError:
-        return LONE_SURROGATE.sub("", text)
-    return text
+        notes = self.found.notes()
+        for file in self.read:
+            zh, en = file.faults()
+            if zh or file.encoding != "utf-8":
+                notes.append(
+                    (f"{file.path} 按 {file.encoding} 读取{zh}", f"{file.path} is read as {file.encoding}{en}")
+                )
+        return notes
 
 
 def find_corpus(path: Path) -> Found:
@@ -150,11 +150,16 @@ def read_file(
     suffix = suffix_of(path)
     if suffix == ".parquet":
         yield from _rows(path)
-        read.append(FileRead(path, "utf-8", 0))
+        read.append(FileRead(path, "utf-8"))
     else:
-        text = TextFile(path, advance)
-        yield from {".json": _values, ".jsonl": _lines}.get(suffix, _parts)(text)
-        read.append(FileRead(path, text.encoding, text.n_broken))
+        text, bad_lines = TextFile(path, advance), list[int]()
+        if suffix == ".json":
+            yield from entries.values(iter(text), path)
+        elif suffix == ".jsonl":
+            yield from entries.lines(iter(text), path, bad_lines)
+        else:
+            yield from _parts(text)
+        read.append(FileRead(path, text.encoding, text.n_broken, tuple(bad_lines)))
     if state != (now := file_state(path)):
         raise UserError(
             f"{path} 在读取时被改动了（{state[0]} -> {now[0]} 字节）。请等它写完再运行。",
@@ -214,38 +219,6 @@ def _parts(text: TextFile) -> Iterator[str]:
     yield "".join(held)
 
 
-def _lines(text: TextFile) -> Iterator[str]:
-    """The documents of a JSONL file."""
-    number, rest = 0, ""
-    for chunk in text:
-        if "\n" not in chunk:
-            rest += chunk
-            continue
-        *lines, rest = (rest + chunk).split("\n")
-        for line in lines:
-            number += 1
-            yield from _line(line, text.path, number)
-    yield from _line(rest, text.path, number + 1)
-
-
-def _line(line: str, path: Path, number: int) -> Iterator[str]:
-    if line.strip():
-        yield document_of(parse_json(line, path, number), path, f"第 {number} 行", f"line {number}")
-
-
-def _values(text: TextFile) -> Iterator[str]:
-    """The documents of a JSON file."""
-    number = 0
-    reader = JsonReader(iter(text), text.path)
-    for number, entry in enumerate(reader, 1):
-        yield document_of(entry, text.path, f"第 {number} 条", f"entry {number}")
-    if not number and not reader.saw_text:
-        raise UserError(
-            f'{text.path} 是空文件。应是 JSON 列表，如 ["第一章……", "第二章……"]。',
-            f'{text.path} is empty. A JSON list is expected, as in ["chapter one …", "chapter two …"].',
-        )
-
-
 def _rows(path: Path) -> Iterator[str]:
     """The documents of a parquet file, a batch of rows in memory at a time."""
     try:
@@ -262,38 +235,15 @@ def _rows(path: Path) -> Iterator[str]:
             f"{path} 不是完整的 parquet 文件：{error}。", f"{path} is not a complete parquet file: {error}."
         ) from None
     names = file.schema_arrow.names
-    key = next((key for key in TEXT_KEYS if key in names), None)
-    if key is None:
+    keys = [key for key in entries.TEXT_KEYS if key in names]
+    if not keys:
         raise UserError(
-            f"{path} 没有 {' / '.join(TEXT_KEYS)} 列；它的列是 {' '.join(names)}。",
-            f"{path} has no column {' / '.join(TEXT_KEYS)}; its columns are {' '.join(names)}.",
+            f"{path} 没有 {' / '.join(entries.TEXT_KEYS)} 列；它的列是 {' '.join(names)}。",
+            f"{path} has no column {' / '.join(entries.TEXT_KEYS)}; its columns are {' '.join(names)}.",
         )
     with file:
         number = 0
-        for batch in file.iter_batches(batch_size=1000, columns=[key]):
-            for value in batch.column(0).to_pylist():
+        for batch in file.iter_batches(batch_size=1000, columns=keys):
+            for row in batch.to_pylist():
                 number += 1
-                yield document_of(value if value is not None else "", path, f"第 {number} 行", f"row {number}")
-
-
-def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -> str:
-    """The text of one entry: a string, or an object with a text under one of TEXT_KEYS.
-
-    Lone surrogates are left out here, as only an entry's escapes can make them: no decoder does.
-    """
-    if isinstance(entry, str):
-        return without_lone_surrogates(entry)
-    if isinstance(entry, dict):
-        for key in TEXT_KEYS:
-            if isinstance(entry.get(key), str):
-                return without_lone_surrogates(entry[key])
-            if key in entry and entry[key] is None:  # as data sets write a missing text
-                return ""
-        found = f"object with keys {', '.join(map(str, entry)) or '(none)'}"
-    else:
-        found = f"{type(entry).__name__} {str(entry)[:20]!r}"
-    keys = " / ".join(TEXT_KEYS)
-    raise UserError(
-        f"{path} {place_zh}应是一个字符串，或带 {keys} 的对象；实际是 {found}。",
-        f"{place_en} of {path} must be a string or an object with {keys}; it is: {found}.",
-    )
+                yield entries.document_of(row, path, f"第 {number} 行", f"row {number}")

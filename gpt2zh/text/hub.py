@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.text.corpus import TEXT_KEYS, document_of
+from gpt2zh.text.entries import TEXT_KEYS, document_of
 
 SAVED = ("dataset_info.json", "dataset_dict.json")
 

@@ -232,7 +232,7 @@ BAD = {
     "deep.json": b'["' + b"a" * 99 + b'", ' + b"[" * 99_999,
     "half.txt.gz": gzip.compress("好".encode() * 9999)[:-9],
     "cut.parquet": b"PAR1abc",
-    "line.jsonl": '{"text": "好"}\n{"text": 好}\n'.encode(),
+    "line.jsonl": '{"text": "好"}\n{"title": "好"}\n'.encode(),
 }
 
 

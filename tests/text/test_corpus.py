@@ -57,7 +57,7 @@ def test_a_lone_surrogate_costs_itself_alone(tmp_path: Path) -> None:
         ("a.json", "[]", ["没有文字", "0 "]),
         ("a.json", '["", "  "]', ["2 "]),
         ("a.json", "[" * 100_000, ["嵌套过深"]),
-        ("a.jsonl", '"一"\n"二\n', ["第 2 行"]),
+        ("a.jsonl", '"一"\n7\n', ["第 2 行", "line 2", "int '7'"]),
         ("a.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", ["PDF"]),
         ("a.txt.gz", b"\x1f\x8b\x08\x00cut", ["gzip"]),
     ],
