@@ -21,7 +21,8 @@ from pathlib import Path
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import checksums, require_file, unify_line_ends
 from gpt2zh.text import entries
-from gpt2zh.text.encodings import Decoder, detect
+from gpt2zh.text.decoder import Decoder
+from gpt2zh.text.encodings import detect
 from gpt2zh.text.folder import Found, find_files
 
 TEXT_SUFFIXES = (".txt", ".md", ".html", ".htm")
@@ -184,13 +185,16 @@ class TextFile:
                 self.encoding = self._detect(chunk)
                 decoder = Decoder(self.encoding)
                 n_read = 0
-                while chunk:
-                    yield decoder.decode(chunk)
+                while True:
+                    following = file.read(CHUNK)
+                    yield decoder.decode(chunk, final=not following)
                     self.advance(on_disk.tell() - n_read)
                     n_read = on_disk.tell()
-                    chunk = file.read(CHUNK)
-                yield decoder.decode(b"", final=True)
+                    if not following:
+                        break
+                    chunk = following
                 self.n_broken = decoder.n_broken
+                self.encoding = " + ".join([self.encoding, *decoder.others])
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise UserError(
                     f"{self.path} 的 gzip 压缩数据损坏或不完整（{error}）。请重新下载。",

@@ -1,19 +1,18 @@
-"""Bytes of unknown encoding -> text.
+"""Bytes of unknown encoding -> the name of that.
 
-In: bytes as they come from a file, whole or in chunks.
-Out: the name of the Python codec that makes the most plausible text of them; the text, and how many characters were broken.
+In: the beginning of a file. Out: the name of the Python codec that makes the most plausible text of it.
 Refuses: PDF, archives, images and other binary files, each by name.
 
 Several codecs often decode the same bytes without an error, so the choice is the likelihood of the text: every character
 costs about -log of its probability in Chinese prose (的 little, a rare or private-use character much), and the cheapest
-decoding wins. The same costs find the next good character after a damaged byte of GBK or Big5.
+decoding wins. `decoder` finds the next good character after a damaged byte by the same costs.
 """
 
 import codecs
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 from gpt2zh.errors import UserError
 
@@ -26,7 +25,8 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 TWO_BYTE = ("gb18030", "big5hkscs")
-CANDIDATES = ("utf-8", *TWO_BYTE, "utf-16-le", "utf-16-be")  # the first of equals: ASCII is UTF-8
+ONE_BYTE = ("cp932", "cp1252")  # Shift-JIS too has characters of one byte
+CANDIDATES = ("utf-8", *TWO_BYTE, *ONE_BYTE, "utf-16-le", "utf-16-be")  # the first of equals: ASCII is UTF-8
 BINARY = (
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "ZIP / DOCX / EPUB"),
@@ -46,7 +46,10 @@ BINARY = (
 )
 MOST_CONTROLS = 0.05  # share of control characters above which a file is not text
 MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is not text; prose in any language costs 5 to 10
-FEWEST_BYTES = 32  # fewer are never refused
+FEWEST_BYTES = 32  # fewer are never refused, nor taken for a western language's
+LEAST_ASCII = 0.8  # share of characters of a western language
+BORDER_COST = 3.0  # of a Han character beside a small Latin letter: an accent of a western language, read as GBK
+_BORDER = re.compile("[a-z][\u4e00-\u9fff]|[\u4e00-\u9fff](?=[a-z])")
 
 BROKEN = "\udfff"  # stands for a broken character until it is counted: no codec gives a lone surrogate
 BROKEN_COST = 14.0
@@ -65,6 +68,21 @@ def _mark_broken(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("gpt2zh.broken", _mark_broken)
+
+
+# Surrogates as if they were characters (CESU-8): what some databases and chats write for an emoji.
+_SURROGATES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+
+
+def joined_surrogates(data: bytes) -> bytes:
+    """UTF-8 in place of CESU-8."""
+
+    def joined(match: re.Match[bytes]) -> bytes:
+        return (
+            match[0].decode("utf-8", "surrogatepass").encode("utf-16-le", "surrogatepass").decode("utf-16-le").encode()
+        )
+
+    return _SURROGATES.sub(joined, data) if b"\xed" in data else data
 
 
 def _rows(codec: str, leads: Sequence[int], trails: Sequence[int]) -> str:
@@ -102,18 +120,25 @@ def _costs() -> dict[str, float]:
 RAREST_COST = 17.0  # private use, controls, scripts nobody expects
 
 
-def _cost(text: str) -> float:
+def cost_of(text: str) -> float:
     costs = _costs()
     return sum(count * costs.get(character, RAREST_COST) for character, count in Counter(text).items())
 
 
+def _is_latin(text: str) -> bool:
+    """Whether a text is of letters, most of them without an accent, as in the languages of western Europe."""
+    return len(text) >= FEWEST_BYTES and sum(map(str.isascii, text)) > LEAST_ASCII * len(text)
+
+
 def _cost_of_bytes(sample: bytes, encoding: str) -> float:
     text = sample.decode(encoding, "gpt2zh.broken")
-    cost = _cost(text)
+    cost = cost_of(text) + BORDER_COST * len(_BORDER.findall(text))
     if encoding.startswith("utf-16") and cost > MOST_MEAN_COST * len(text) > 0:
         return float("inf")  # nearly all bytes are UTF-16
+    if encoding == "cp1252" and not _is_latin(text):
+        return float("inf")  # all bytes are letters there
     if encoding in TWO_BYTE:  # the sample may begin inside a character
-        cost = min(cost, BROKEN_COST + _cost(sample[1:].decode(encoding, "gpt2zh.broken")))
+        cost = min(cost, BROKEN_COST + cost_of(sample[1:].decode(encoding, "gpt2zh.broken")))
     return cost
 
 
@@ -153,123 +178,10 @@ def detect(sample: bytes) -> str:
                 f"这是 {kind} 文件，不是文本。请先用它自己的程序导出为 txt。",
                 f"this is a {kind} file, not text. Export it as txt with its own program first.",
             )
-    sample = sample[:SAMPLE]
+    sample = joined_surrogates(sample[:SAMPLE])
     if b"\0" not in sample and (sample.isascii() or _is_long_utf8(sample)):
         best = "utf-8"  # of ASCII, "[]" say would be rare Han in UTF-16
     else:
         best = min(CANDIDATES, key=lambda encoding: _cost_of_bytes(sample, encoding))
     _require_text(sample, best)
     return best
-
-
-def decode(data: bytes, encoding: str) -> tuple[str, int]:
-    """Decode `data`; return the text, with U+FFFD for every broken character, and the number of those."""
-    decoder = Decoder(encoding)
-    return decoder.decode(data, final=True), decoder.n_broken
-
-
-class Decoder:
-    """Decode a file chunk by chunk: the same text as `decode`, wherever the chunks are cut.
-
-    A broken byte costs the character it belongs to. UTF-8 shows by itself where the next one begins. In GBK and Big5 a lost
-    byte pairs all bytes after it wrongly, often without an error, until the line ends; so a line with an error is read
-    again, by the cheapest division into characters and broken bytes. (Big5 pairs rightly again after a few characters by
-    itself, because half of its second bytes are ASCII; those few may stay wrong without an error.)
-    """
-
-    LONGEST = (
-        8192  # bytes of a line that are held back and, if damaged, divided anew; a longer line is decoded as it comes
-    )
-
-    def __init__(self, encoding: str) -> None:
-        self.encoding = encoding
-        self.n_broken = 0
-        self._held = b""
-        self._stream = codecs.getincrementaldecoder(encoding)("gpt2zh.broken")
-        self._by_lines = encoding in TWO_BYTE
-        self._in_long_line = False
-        self._at_start = True
-
-    def decode(self, chunk: bytes, final: bool = False) -> str:
-        """Return the text that is certain so far; with `final`, all of it."""
-        text = self._decode_lines(chunk, final) if self._by_lines else self._stream.decode(chunk, final)
-        if self._at_start and text:
-            text, self._at_start = text.removeprefix("\ufeff"), False  # the byte-order mark
-        n_broken = text.count(BROKEN)
-        self.n_broken += n_broken
-        return text.replace(BROKEN, "\ufffd") if n_broken else text
-
-    def _decode_lines(self, chunk: bytes, final: bool) -> str:
-        """Decode whole lines and hold back the beginning of the next. A line ends at a byte that no character contains."""
-        data = self._held + chunk
-        pieces: list[str] = []
-        if self._in_long_line:
-            data = self._end_long_line(data, pieces, final)
-        cut = len(data) if final else max(data.rfind(b"\n"), data.rfind(b"\r"), data.rfind(b" ")) + 1
-        pieces.append(self._decode_whole(data[:cut]))
-        self._held = data[cut:]
-        if len(self._held) > self.LONGEST:
-            self._in_long_line = True
-            pieces.append(self._stream.decode(self._held))
-            self._held = b""
-        return "".join(pieces)
-
-    def _end_long_line(self, data: bytes, pieces: list[str], final: bool) -> bytes:
-        """Decode up to the end of the long line, if it is in `data`; return what follows."""
-        end = re.search(rb"[\n\r ]", data)
-        cut = end.start() if end else len(data)
-        pieces.append(self._stream.decode(data[:cut], final=bool(end) or final))
-        if end:
-            self._stream.reset()
-            self._in_long_line = False
-        return data[cut:]
-
-    def _decode_whole(self, data: bytes) -> str:
-        try:
-            return data.decode(self.encoding)
-        except UnicodeDecodeError:
-            return "".join(self._decode_line(line) for line in re.findall(rb"[^\n\r ]+|[\n\r ]+", data))
-
-    def _decode_line(self, line: bytes) -> str:
-        try:
-            return line.decode(self.encoding)
-        except UnicodeDecodeError:
-            if len(line) > self.LONGEST:
-                return line.decode(self.encoding, "gpt2zh.broken")
-            return divide(line, self.encoding)
-
-
-@lru_cache(maxsize=1 << 17)
-def _character(unit: bytes, encoding: str) -> tuple[str, float] | None:
-    """The one character that `unit` is, with its cost; None if it is no character, or several."""
-    try:
-        text = unit.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-    # In HKSCS two bytes may be a letter with a combining mark; else two characters are two units.
-    one = len(text) == 1 or (len(unit) == 2 and unit[0] > 0x7F)
-    return (text, _cost(text)) if one else None
-
-
-def divide(line: bytes, encoding: str) -> str:
-    """Divide `line` into characters and broken bytes (`BROKEN`) at the least cost: a shortest path over its positions."""
-    best = [(0.0, 0, "")] + [(float("inf"), 0, "")] * len(line)  # cost up to here, where the last unit begins, its text
-    widths = (1, 2, 4) if encoding == "gb18030" else (1, 2)
-    for start in range(len(line)):
-        cost = best[start][0]
-        if cost + BROKEN_COST < best[start + 1][0]:
-            best[start + 1] = (cost + BROKEN_COST, start, BROKEN)
-        for width in widths:
-            if width == 4 and not line[start + 1 : start + 2].isdigit():
-                continue
-            if start + width > len(line):
-                break
-            character = _character(line[start : start + width], encoding)
-            if character and cost + character[1] < best[start + width][0]:
-                best[start + width] = (cost + character[1], start, character[0])
-    units, end = [], len(line)
-    while end:
-        _, start, text = best[end]
-        units.append(text)
-        end = start
-    return "".join(reversed(units))

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from transformers import GPT2LMHeadModel
 
 from gpt2zh.device import Device, seed_everything
-from gpt2zh.errors import EnvironmentFault, Stopped, UserError, say
+from gpt2zh.errors import EnvironmentFault, Stopped, say
 from gpt2zh.system.folders import clear_leftovers, remove
 from gpt2zh.training.checkpoint import (
     Checkpoints,
@@ -154,7 +154,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, UserError):  # of the run's own accord: what is being written is still finished
+        if isinstance(error, Exception):  # not Ctrl-C: what is being written is still finished, and its faults are said
             self.checkpoints.wait()
 
     def disk(self, n_epochs: int, moments: int) -> tuple[int, int]:

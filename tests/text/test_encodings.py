@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2zh.errors import UserError
-from gpt2zh.text.encodings import Decoder, decode, detect
+from gpt2zh.text.decoder import Decoder, decode
+from gpt2zh.text.encodings import detect
 
 BOOK = "\n".join(json.loads((ROOT / "data/example.json").read_text(encoding="utf-8"))[:8])
 PASSAGE = BOOK[1000:1600]
@@ -74,7 +75,7 @@ def test_codec(data: bytes, codec: str) -> None:
 @pytest.mark.parametrize("codec", ["shift_jis", "euc_jp"])
 def test_other_encodings_do_not_raise(codec: str) -> None:
     encoding = detect("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n".encode(codec) * 20)
-    assert encoding in CODECS
+    assert encoding in [*CODECS, "cp932", "cp1252"]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +159,58 @@ def test_no_bytes_crash(data: bytes) -> None:
     text, n_broken = decode(data, encoding)
     assert "\udfff" not in text
     assert n_broken <= len(data)
+
+
+LINES = [line for line in BOOK.split("\n") if len(line) > 12][:60]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8", "gb18030"),
+        ("gb18030", "utf-8"),
+        ("utf-8", "big5hkscs"),
+        ("big5hkscs", "utf-8"),
+        ("gb18030", "gb18030"),
+        ("big5hkscs", "big5hkscs"),
+    ],
+)  # of GBK and Big5 together the lines that are valid in the file's own stay in that
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("run", [1, 7, 30])
+def test_chapters_of_different_encodings_are_each_read_in_their_own(
+    first: str, second: str, end: str, run: int
+) -> None:
+    """Runs of so many lines by turns. What Big5 lacks is left out."""
+    lines = [line.translate(TRADITIONAL).encode("big5hkscs", "ignore").decode("big5hkscs") for line in LINES]
+    if "big5hkscs" not in (first, second):
+        lines = LINES
+    data = b"".join((line + end).encode((first, second)[i // run % 2]) for i, line in enumerate(lines))
+    decoder = Decoder(detect(data))
+    assert decoder.decode(data, final=True) == "".join(line + end for line in lines)
+    assert decoder.n_broken == 0
+    assert set(decoder.others) <= {first, second}
+
+
+@pytest.mark.parametrize("repeat", [1, 40])
+def test_surrogates_written_as_characters_are_the_emoji(repeat: int) -> None:
+    text = "好的😀\n明天见👍🏽，早点睡。\n" * repeat
+    units = text.encode("utf-16-be")
+    halves = [chr(int.from_bytes(units[i : i + 2], "big")) for i in range(0, len(units), 2)]
+    data = "".join(halves).encode("utf-8", "surrogatepass")
+    assert detect(data) == "utf-8"
+    assert decode(data, "utf-8") == (text, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n" * 3, "cp932"),
+        ("“Well,” said he, “it’s a fine day — isn’t it?” The café was closed.\n", "cp1252"),
+        ("Il était déjà tard quand la fenêtre s’ouvrit ; personne n’avait entendu.\n" * 3, "cp1252"),
+    ],
+)
+def test_shift_jis_and_cp1252_are_not_taken_for_chinese(text: str, codec: str) -> None:
+    assert decode(text.encode(codec), detect(text.encode(codec))) == (text, 0)
+    assert detect(text.encode(codec)) == codec
+    assert detect(text.encode("utf-8")) == "utf-8"
