@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gpt2zh.cleaning.chapters import split_chapters
 from gpt2zh.cleaning.duplicates import paragraph_numbers, signature, text_hash
+from gpt2zh.cleaning.mojibake import Suspect, suspects
 from gpt2zh.cleaning.rules import RULES, clean
 from gpt2zh.errors import UserError
 
@@ -26,7 +27,7 @@ class RawText:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One text, done: its pieces with their signatures, and the work of each rule: places, characters fewer, examples."""
+    """One text, done: its pieces with their signatures, the work of each rule (places, characters fewer, examples), lines that look wrong."""
 
     source: int
     n_characters: int
@@ -36,6 +37,7 @@ class Prepared:
     counts: dict[str, int]
     removed: dict[str, int]
     examples: dict[str, list[tuple[str, str]]]
+    suspects: list[Suspect]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def preparer(steps: Steps) -> Callable[[list[RawText]], list[Prepared]]:
         pieces = [piece for piece in pieces if piece]
         signatures = [sign(piece) for piece in pieces]
         numbers = [paragraph_numbers(piece.split("\n")) if steps.paragraphs else b"" for piece in pieces]
-        return Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:])
+        return Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:], suspects(raw.text))
 
     return lambda texts: [prepare_text(raw) for raw in texts]
 

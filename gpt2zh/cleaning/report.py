@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gpt2zh.cleaning.duplicates import Duplicate
+from gpt2zh.cleaning.markdown import code, excerpt, table
+from gpt2zh.cleaning.mojibake import Suspect
 from gpt2zh.cleaning.prepare import Prepared
 from gpt2zh.cleaning.rules import RULES
 from gpt2zh.errors import UserError, bilingual
@@ -18,7 +20,6 @@ from gpt2zh.text.corpus import FileRead
 from gpt2zh.text.folder import REPORT_TITLE
 
 EXAMPLES = 5  # shown of each kind
-EXCERPT = 60  # characters of an example
 LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
@@ -37,6 +38,8 @@ class Source:
     n_broken: int = 0
     faults: tuple[str, str] = ("", "")
     problem: tuple[str, str] | None = None
+    n_suspects: int = 0
+    suspects: list[Suspect] = field(default_factory=list)
     n_texts: int = 0
     read: int = 0
     cleaned: int = 0
@@ -106,12 +109,23 @@ class Report:
         source.read += prepared.n_characters
         source.cleaned += sum(map(len, prepared.pieces))
         source.n_pieces += len(prepared.pieces)
+        source.n_suspects += len(prepared.suspects)
+        source.suspects += prepared.suspects[: EXAMPLES - len(source.suspects)]
         for name, count in prepared.counts.items():
             work = self.rules[name]
             work.n_places += count
             work.removed += prepared.removed[name]
             if len(work.examples) < EXAMPLES:
                 work.examples += [Example(source.name, *example) for example in prepared.examples.get(name, [])[:2]]
+
+    def all_faults(self, source: Source) -> tuple[str, str]:
+        """What a file has lost, Chinese and English, each beginning with a comma; "" for nothing."""
+        zh, en = source.faults
+        if source.n_suspects:
+            shown = " ".join(f"{one.number}「{one.beginning}」" for one in source.suspects)
+            zh += f"，{source.n_suspects} 行像是以前解码错了，丢了的字找不回来，请找原来的文件（第几行：{shown}）"
+            en += f", {source.n_suspects} lines look wrongly decoded before, and what is lost cannot be found again: look for the original file (line: {shown})"
+        return zh, en
 
     def name_originals(self, duplicates: dict[int, Duplicate]) -> None:
         """Note which kept pieces the page will name beside their copies."""
@@ -183,7 +197,7 @@ class Report:
                         f"note: the rules left only {share:.0%} of the characters of {source.name}; see the report.",
                     )
                 )
-            zh, en = source.faults
+            zh, en = self.all_faults(source)
             if zh or source.encoding not in ("", "utf-8", "utf-8-sig"):
                 shown.append((f"{source.name}：{source.encoding or 'utf-8'}{zh}", f"{source.encoding or 'utf-8'}{en}"))
         return [*shown, self.totals()]
@@ -228,7 +242,8 @@ class Report:
             for s in self.sources
             if s.problem
         ]
-        problems += [f"- {s.name}{bilingual(*s.faults)}" for s in self.sources if s.faults[0]]
+        faults = [(source.name, self.all_faults(source)) for source in self.sources]
+        problems += [f"- {name}{bilingual(*texts)}" for name, texts in faults if texts[0]]
         return (
             f"## {bilingual('文件', 'files')}\n\n" + "\n".join([*table(head.split("|"), rows), "", *problems]).rstrip()
         )
@@ -286,24 +301,3 @@ class Report:
         rows = [[text, count] for text, count in self.repeated.most_common(4 * EXAMPLES)]
         head = ["段落 / paragraph", "去掉次数 / dropped"]
         return f"## {bilingual('重复的段落', 'repeated paragraphs')}\n\n" + "\n".join(table(head, rows))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return lines + [f"| {' | '.join(str(cell).replace('|', '¦') for cell in row)} |" for row in rows]
-
-
-def excerpt(text: str) -> str:
-    """The beginning of a text on one line."""
-    line = text[: EXCERPT + 1].replace("\n", " ⏎ ")
-    return line if len(text) <= EXCERPT else line[:EXCERPT] + "…"
-
-
-def code(text: str) -> str:
-    """An example as it stands, on one line; invisible characters are named."""
-    shown = "".join(
-        character if character.isprintable() else "⏎" if character == "\n" else f"<U+{ord(character):04X}>"
-        for character in text[: 2 * EXCERPT]
-    )
-    return f"`{shown}`".replace("``", "` `") if shown else "∅"

@@ -9,7 +9,15 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from gpt2zh.text.encodings import BROKEN, BROKEN_COST, TWO_BYTE, cost_of, joined_surrogates
+from gpt2zh.text.encodings import (
+    BROKEN,
+    BROKEN_COST,
+    TWO_BYTE,
+    cost_of,
+    is_implausible,
+    joined_surrogates,
+    odd_lines,
+)
 
 OF_A_LINE = ("utf-8", *TWO_BYTE)  # a line may be in another of these than its file
 # Four characters of U+4000 to U+9FFF and the like, which bytes of GBK and Big5 are not by chance.
@@ -30,7 +38,8 @@ class Decoder:
     again, by the cheapest division into characters and broken bytes. (Big5 pairs rightly again after a few characters by
     itself, because half of its second bytes are ASCII; those few may stay wrong without an error.)
 
-    A line with an error may also be one of another encoding, and so may one that reads as GBK and as UTF-8: the cheapest wins.
+    A line with an error, or one that is no language, may also be one of another encoding, and so may one that reads as GBK and as
+    UTF-8: the cheapest wins.
 
     Attributes:
         n_broken: characters that could not be decoded.
@@ -88,7 +97,7 @@ class Decoder:
             text = data.decode(self.encoding)
         except UnicodeDecodeError:
             text = None
-        if text is None or (self.encoding != "utf-8" and _UTF8_RUN.search(data)):
+        if text is None or (self.encoding != "utf-8" and (_UTF8_RUN.search(data) or odd_lines(text))):
             return "".join(self._decode_line(line) for line in re.findall(rb"[^\n\r]+|[\n\r]+", data))
         return text
 
@@ -96,11 +105,15 @@ class Decoder:
         if len(line) > self.LONGEST:
             return line.decode(self.encoding, "gpt2zh.broken")
         text = _strictly(line, self.encoding)
-        if text is not None and (self.encoding == "utf-8" or not _UTF8_RUN.search(line)):
+        if text is not None and self.encoding == "utf-8":
             return text
-        others = [encoding for encoding in OF_A_LINE if encoding != self.encoding] if text is None else ["utf-8"]
-        if text is None:
+        if text is None or is_implausible(text):
+            others = [encoding for encoding in OF_A_LINE if encoding != self.encoding]
             text = self._repaired(line)
+        elif _UTF8_RUN.search(line):
+            others = ["utf-8"]
+        else:
+            return text
         chosen, cost = "", cost_of(text)
         for encoding in others:
             other = _strictly(line, encoding)
@@ -114,8 +127,11 @@ class Decoder:
         """A line with an error. In GBK and Big5 a blank is a byte that no character contains."""
         if self.encoding == "utf-8":
             return joined_surrogates(line).decode("utf-8", "gpt2zh.broken")
-        words = re.findall(rb"[^ ]+| +", line)
-        return "".join(_strictly(word, self.encoding) or divide(word, self.encoding) for word in words)
+        return "".join(self._divided(word) for word in re.findall(rb"[^ ]+| +", line))
+
+    def _divided(self, word: bytes) -> str:
+        text = _strictly(word, self.encoding)
+        return divide(word, self.encoding) if text is None or is_implausible(text) else text
 
 
 def _strictly(data: bytes, encoding: str) -> str | None:

@@ -48,6 +48,8 @@ MOST_CONTROLS = 0.05  # share of control characters above which a file is not te
 MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is not text; prose in any language costs 5 to 10
 FEWEST_BYTES = 32  # fewer are never refused, nor taken for a western language's
 LEAST_ASCII = 0.8  # share of characters of a western language
+MOST_USUAL = 11.0  # cost of a character above which it is odd
+MOST_ODD = 0.4  # share of a line's characters
 BORDER_COST = 3.0  # of a Han character beside a small Latin letter: an accent of a western language, read as GBK
 _BORDER = re.compile("[a-z][\u4e00-\u9fff]|[\u4e00-\u9fff](?=[a-z])")
 
@@ -123,6 +125,37 @@ RAREST_COST = 17.0  # private use, controls, scripts nobody expects
 def cost_of(text: str) -> float:
     costs = _costs()
     return sum(count * costs.get(character, RAREST_COST) for character, count in Counter(text).items())
+
+
+@cache
+def _odd() -> str:
+    """The class, in a pattern, of characters that are rare in Chinese prose; marks, other alphabets and pictures are not among them."""
+    usual = "".join(c for c, cost in _costs().items() if (cost <= MOST_USUAL and c > "\u04ff") or " " <= c <= "~")
+    return f"[^\\s{re.escape(usual)}\u0370-\u04ff\u2000-\u206f\u2460-\u27bf\u3000-\u30ff\uac00-\ud7a3\ufe00-\uffef□■\U0001f000-\U0001faff]"
+
+
+@cache
+def _odd_runs() -> re.Pattern[str]:
+    """Four odd characters with few others between them, or the two or three that a typographic mark becomes."""
+    return re.compile(f"(?:{_odd()}[^\\n]{{0,2}}?){{4}}|[ÃÂâ][\x80-\xbf€‚-›ƒˆ˜œŒšŠžŽŸ™]|锟斤拷|烫烫烫|屯屯屯")
+
+
+def odd_lines(text: str) -> list[tuple[int, int]]:
+    """Where lines begin and end that have a run of characters which are rare in Chinese prose."""
+    lines: list[tuple[int, int]] = []
+    end = -1
+    for match in _odd_runs().finditer(text):
+        if match.start() > end:
+            end = text.find("\n", match.start())
+            end = len(text) if end < 0 else end
+            lines.append((text.rfind("\n", 0, match.start()) + 1, end))
+    return lines
+
+
+def is_implausible(line: str) -> bool:
+    """Whether a line is most likely no language: the lines of 19 novels have at most half as many odd characters."""
+    odd = re.findall(_odd(), line)
+    return "锟斤拷" in line or (len(set(odd)) >= 3 and len(odd) > MOST_ODD * len(re.sub(r"\s", "", line)))
 
 
 def _is_latin(text: str) -> bool:

@@ -30,7 +30,7 @@ def patterns(module: str) -> list[re.Pattern[str]]:
     values = vars(importlib.import_module(module)).values()
     flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
     flat = [part for value in flat for part in (value if isinstance(value, tuple) else (value,))]
-    return [value for value in flat if isinstance(value, re.Pattern)]
+    return [value for value in flat if isinstance(value, re.Pattern) and isinstance(value.pattern, str)]
 
 
 def sample(node: object) -> str:

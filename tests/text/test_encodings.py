@@ -164,18 +164,8 @@ def test_no_bytes_crash(data: bytes) -> None:
 LINES = [line for line in BOOK.split("\n") if len(line) > 12][:60]
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("utf-8", "utf-8"),
-        ("utf-8", "gb18030"),
-        ("gb18030", "utf-8"),
-        ("utf-8", "big5hkscs"),
-        ("big5hkscs", "utf-8"),
-        ("gb18030", "gb18030"),
-        ("big5hkscs", "big5hkscs"),
-    ],
-)  # of GBK and Big5 together the lines that are valid in the file's own stay in that
+@pytest.mark.parametrize("first", ["utf-8", "gb18030", "big5hkscs"])
+@pytest.mark.parametrize("second", ["utf-8", "gb18030", "big5hkscs"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("run", [1, 7, 30])
 def test_chapters_of_different_encodings_are_each_read_in_their_own(
