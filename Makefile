@@ -4,6 +4,7 @@
 # make gpu     what needs an NVIDIA card: the tests in tests/gpu and both speed benchmarks (under 10 minutes on one card)
 # make faults  everything done to a run that docs/reliability.md lists, with 200 kills (about 20 minutes)
 # make faults-demo   the demo's run under 20 kills against the one left alone (about half an hour)
+# make fuzz    all scripts over harmed files and command lines, some 15,000 cases (half an hour)
 # make test-hosts   two machines as network namespaces, one of which is cut off (needs root; part of make test where it may)
 # make lint    put the style right
 # make clean   remove what the demo made (never your own models)
@@ -16,7 +17,7 @@ else
 endif
 PY := $(BIN)/python
 
-.PHONY: demo check rules test gpu faults faults-demo test-hosts lint clean
+.PHONY: demo check rules test gpu faults faults-demo fuzz test-hosts lint clean
 
 demo: .venv/installed
 	@echo "== 1/4 词表 / vocabulary"
@@ -59,6 +60,9 @@ faults-demo: .venv/installed-dev
 	rm -rf faults_demo
 	$(BIN)/python tests/faults/demo_under_kills.py faults_demo
 
+fuzz: .venv/installed-dev
+	$(PY) tests/faults/fuzz.py --minutes 30
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +77,4 @@ lint: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf model_demo data/tokenized_demo runs/demo cache/vocab_demo.txt faults_demo
+	rm -rf model_demo data/tokenized_demo runs/demo cache/vocab_demo.txt faults_demo fuzz
