@@ -61,7 +61,7 @@ faults-demo: .venv/installed-dev
 	$(BIN)/python tests/faults/demo_under_kills.py faults_demo
 
 fuzz: .venv/installed-dev
-	$(PY) tests/faults/fuzz.py --minutes 30
+	$(BIN)/python tests/faults/fuzz.py --minutes 30
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check --fix .

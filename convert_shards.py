@@ -4,6 +4,10 @@ python convert_shards.py --input data/tokenized_old/ --tokenizer_path cache/voca
 python convert_shards.py --input data/tokenized/ --export nanogpt --output data/nanogpt/
 """
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 import shlex
 from collections.abc import Sequence
 

@@ -4,6 +4,10 @@ python evaluate.py --model_path model/best_model --raw_data_path 另一本书.tx
 python evaluate.py --model_path model/best_model --tokenized_data_path data/tokenized/    # what training held out
 """
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 import math
 from collections.abc import Sequence
 from pathlib import Path

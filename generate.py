@@ -4,12 +4,17 @@ python generate.py --model_path model/final_model --prefix 秋天的后半夜 --
 python generate.py --model_path model/final_model --interactive
 """
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt2zh.console import visible
 from gpt2zh.errors import UserError, run_script, say
 from gpt2zh.flags.command_line import named_values
 from gpt2zh.flags.generate import DEFAULT_PREFIX, GenerateFlags, generate_flags
@@ -129,7 +134,7 @@ def search_beams(flags: GenerateFlags, folder: Path) -> None:
                 no_repeat_ngram_size=flags.sampling.no_repeat_ngram,
             )
         text = tokenizer.decode_after(flags.text.prefix, prefix, found[0, len(prefix) :].tolist())
-        print(sample_block(1, text))
+        print(visible(sample_block(1, text)))
         saved.add(Sample(1, text))
 
 

@@ -6,6 +6,10 @@ python prepare_data.py 小说目录/ 另一本.txt more.jsonl --output data/trai
 The texts between 2 and 4 lie in a file beside the output, so memory does not grow with the corpus.
 """
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 from array import array
 from collections.abc import Container, Iterator, Sequence
 

@@ -6,6 +6,10 @@
 another `fit` over the same parts.
 """
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 import math
 import signal
 import sys
@@ -14,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gpt2zh.console import command_line
 from gpt2zh.errors import EnvironmentFault, run_script
 from gpt2zh.flags.train import train_flags
 from gpt2zh.shards.batches import evaluation_batches
@@ -249,7 +254,9 @@ def finish(run: "Run") -> None:
             f"the lowest validation loss is that of {chosen}: {at.best:.4f}",
         )
     run.yardstick.verdict(run.schedule.recipe.lr, at.step / run.batches.steps_per_epoch)
-    log.line("续写：", f"write on: python generate.py --model_path {chosen} --prefix TEXT")
+    log.line(
+        "续写：", f"write on: {command_line(['python', 'generate.py', '--model_path', chosen, '--prefix', 'TEXT'])}"
+    )
 
 
 def state_of(run: "Run") -> "RunState":
@@ -286,4 +293,4 @@ def rehearse(run: "Run") -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, outlasts_console=True)

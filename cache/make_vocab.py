@@ -18,6 +18,10 @@ from pathlib import Path
 CACHE = Path(__file__).resolve().parent
 sys.path.insert(0, str(CACHE.parent))
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say

@@ -20,6 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import gpt2zh.needs  # noqa: F401
+
+# isort: split
+
 from gpt2zh.errors import run_script, say
 from gpt2zh.text.corpus import Corpus
 from tokenizations.pipelines import build_characters

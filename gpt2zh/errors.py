@@ -4,17 +4,22 @@ In: a `UserError` raised anywhere, with what is wrong, where, and how to put it 
 Out: one message on stderr, Chinese first, and an exit code:
 
     0 done    1 a bug of ours, with its traceback    2 input or arguments    3 the environment: disk, permission, lock, memory,
-    another process or machine    4 the run diverged    130, 143 interrupted (Ctrl-C, SIGTERM)    141 nobody reads the output
+    another process or machine    4 the run diverged    129, 130, 143 interrupted (SIGHUP, Ctrl-C, SIGTERM)    141 nobody reads the
+    output
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from gpt2zh.console import Lasting, visible
 
 
 def bilingual(zh: str, en: str) -> str:
-    """Join the two languages of a user-facing text: Chinese, ` / `, English."""
-    return f"{zh} / {en}"
+    """Join the two languages of a user-facing text: Chinese, ` / `, English. Control characters are spelled out."""
+    return visible(f"{zh} / {en}")
 
 
 def say(zh: str, en: str) -> None:
@@ -59,16 +64,27 @@ class UserErrors(UserError):
         Exception.__init__(self, "\n".join(f"- {bilingual(zh, en)}" for zh, en in problems))
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main` and turn its end into an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a GBK or ASCII console must not end a run
+def run_script(main: Callable[[], None], *, outlasts_console: bool = False) -> None:
+    """Run a script's `main` and turn its end into an exit code.
+
+    Args:
+        outlasts_console: the work matters, not what is printed: it goes on when the terminal closes, the reader of a pipe ends, or the
+            disk under the output is full.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed, as by >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            with suppress(OSError):  # of one that is gone already
+                stream.reconfigure(errors="replace")  # a GBK or ASCII console must not end a run
+            if outlasts_console:
+                setattr(sys, name, Lasting(stream))
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:  # `python generate.py | head`: the reader has gone; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        Lasting(sys.stdout).give_up()
         sys.exit(141)  # 128 + SIGPIPE, as a shell shows it
     except BaseException as error:
         told = explain(error)
@@ -84,14 +100,15 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return bilingual("已中断。", "interrupted."), 130
+    package = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else ""
+    if package not in ("", "gpt2zh", "tokenizations"):
+        return bilingual(
+            f"缺少 Python 包 {package}。请运行 pip install -r requirements.txt（Python：{sys.executable}）。",
+            f"the package {package} is missing. Run pip install -r requirements.txt (Python: {sys.executable}).",
+        ), EnvironmentFault.exit_code
     if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
-        place = error.filename or "-"
-        text = bilingual(
-            f"系统不让读写 {place}：{error.strerror}。请检查路径、权限和磁盘空间。",
-            f"the system refused to read or write {place}: {error.strerror}. Check the path, its permissions and the disk's space.",
-        )
         wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
-        return text, UserError.exit_code if wrong_path else EnvironmentFault.exit_code
+        return refused(error), UserError.exit_code if wrong_path else EnvironmentFault.exit_code
     if is_out_of_memory(error):
         text = bilingual(
             "内存不够。请关掉别的程序，或减小 --batch_size、模型，训练时可加 --gradient_checkpointing、--optimizer adamw8bit。",
@@ -101,6 +118,31 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+# What to do about what a system answers; of other errors its own words say enough.
+ADVICE = {
+    errno.ENOSPC: ("请腾出磁盘空间。", "Make room on the disk."),
+    errno.EDQUOT: ("你的磁盘配额用完了。", "Your quota on this disk is used up."),
+    errno.EACCES: ("请检查权限。", "Check the permissions."),
+    errno.EPERM: ("请检查权限。", "Check the permissions."),
+    errno.EROFS: ("这个磁盘只能读，请换一个文件夹。", "This disk is read-only: give another folder."),
+    errno.EMFILE: ("打开的文件太多，请提高 ulimit -n。", "Too many files are open: raise ulimit -n."),
+    errno.ENAMETOOLONG: ("请用短一些的名字。", "Use a shorter name."),
+    errno.EIO: ("磁盘或网络盘可能坏了，请检查。", "The disk, or the network's, may be failing: check it."),
+    errno.ENOENT: ("请检查路径。", "Check the path."),
+}
+
+
+def refused(error: OSError) -> str:
+    """What the system refused, and what to do."""
+    zh, en = ADVICE.get(error.errno or 0, ("", ""))
+    if error.filename is None:
+        return bilingual(f"系统报错：{error.strerror}。{zh}", f"the system reports: {error.strerror}. {en}".rstrip())
+    return bilingual(
+        f"系统不让读写 {error.filename}：{error.strerror}。{zh}",
+        f"the system refused to read or write {error.filename}: {error.strerror}. {en}".rstrip(),
+    )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's, a GPU's or a CPU's under torch, which is not loaded here."""
     kinds = ("MemoryError", "OutOfMemoryError")
@@ -108,5 +150,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def complain(message: str) -> None:
-    """Print an error's message on stderr."""
-    print(f"\n错误 / error: {message}", file=sys.stderr, flush=True)
+    """Print an error's message on stderr, if anybody is there."""
+    with suppress(OSError):
+        print(f"\n错误 / error: {message}", file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gpt2zh.errors import UserError, UserErrors, bilingual
-from gpt2zh.flags.values import METAVARS, READERS, Kind, Range
+from gpt2zh.flags.values import METAVARS, READERS, Kind, Range, corpus_source
 
 # ----- declarations ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ def _add(target: "argparse._ActionsContainer", one: Flag, choices: Sequence[str]
         case "optional":
             target.add_argument(name, nargs="?", const="", metavar="PATH", help=text)
         case "inputs":
-            target.add_argument(one.name, nargs="+", metavar="INPUT", help=text)
+            target.add_argument(one.name, nargs="+", metavar="INPUT", type=corpus_source, help=text)
         case "dead value":
             target.add_argument(name, default=None, metavar="…", help=text)
         case _:

@@ -42,7 +42,9 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Model:
     model_config: Path = flag(Path("config/model_config_small.json"), "模型结构 JSON", "model shape, JSON")
-    pretrained_model: str = flag("", "从这个模型文件夹的权重开始", "start from the weights in this model folder")
+    pretrained_model: Path | None = flag(
+        None, "从这个模型文件夹的权重开始", "start from the weights in this model folder"
+    )
 
 
 @dataclass(frozen=True)

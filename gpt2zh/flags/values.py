@@ -107,7 +107,35 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.replace("，", ",").split(",") if word.strip())
 
 
+def local_path(text: str) -> Path:
+    """A path on this machine."""
+    return Path(_local(text))
+
+
+def corpus_source(text: str) -> str:
+    """A path on this machine, or a data set of the Hugging Face hub, as hf:owner/name."""
+    return _local(text)
+
+
+def _local(text: str) -> str:
+    """`text`, unless it is blank, which Path would take for the current folder, or an address, which it would take for a folder's name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            bilingual("路径是空的（变量没有设？）", "the path is empty (a variable that is not set?)")
+        )
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            bilingual(f"{text} 是网址，这里要本机的路径", f"{text} is an address; a path on this machine is expected")
+        )
+    return text
+
+
 # ----- for argparse ---------------------------------------------------------------------------------------------------
 
-READERS: dict[object, Kind] = {Interval: interval, tuple[float, float]: two_shares, tuple[str, ...]: words}
-METAVARS: dict[Kind, str] = {int: "N", float: "X", number_or_auto: "X", whole_or_auto: "N", Path: "PATH"}
+READERS: dict[object, Kind] = {
+    Interval: interval,
+    tuple[float, float]: two_shares,
+    tuple[str, ...]: words,
+    Path: local_path,
+}
+METAVARS: dict[Kind, str] = {int: "N", float: "X", number_or_auto: "X", whole_or_auto: "N", local_path: "PATH"}

@@ -3,9 +3,11 @@
 In: lines of a person, and a function that writes on. Out: a text that both have written.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gpt2zh.console import visible
 from gpt2zh.errors import UserError, complain, explain, say
 from gpt2zh.system.files import write_text
 
@@ -18,7 +20,24 @@ PROMPT = "\n> "
 WriteOn = Callable[[str, int], str]
 
 
-def converse(write_on: WriteOn, read_line: Callable[[str], str] = input, start: str = "") -> str:
+def typed_line(prompt: str) -> str:
+    """A line of the terminal."""
+    return repaired(input(prompt))
+
+
+def repaired(line: str) -> str:
+    """A line that was read as UTF-8 with `surrogateescape`, and is that of a GBK terminal, or has what Backspace left of a character.
+
+    A terminal that is not told of UTF-8 (stty iutf8) takes a byte away, not a character: the rest of that goes too.
+    """
+    if not any("\udc80" <= character <= "\udcff" for character in line):
+        return line
+    data = line.encode("utf-8", "surrogateescape")
+    utf8 = data.decode("utf-8", "ignore")
+    return utf8 if 2 * len(utf8.encode()) > len(data) else data.decode("gb18030", "ignore")
+
+
+def converse(write_on: WriteOn, read_line: Callable[[str], str] = typed_line, start: str = "") -> str:
     """Take turns until /quit or the end of input.
 
     Args:
@@ -28,6 +47,8 @@ def converse(write_on: WriteOn, read_line: Callable[[str], str] = input, start: 
     Returns:
         The whole text.
     """
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # whatever its bytes are
     say(*HELP)
     turns: list[tuple[str, str]] = []  # what was typed, what the model wrote after it
     attempts = 0
@@ -45,7 +66,7 @@ def converse(write_on: WriteOn, read_line: Callable[[str], str] = input, start: 
         elif command == "/help":
             say(*HELP)
         elif command == "/show":
-            print(whole(turns))
+            print(visible(whole(turns)))
         elif command == "/save":
             save(Path(rest.strip() or "mnt"), whole(turns))
         elif command in ("/undo", "/retry"):
@@ -55,10 +76,10 @@ def converse(write_on: WriteOn, read_line: Callable[[str], str] = input, start: 
             typed, _ = turns.pop()
             if command == "/retry":
                 attempts += 1
-                print(typed, end="")
+                print(visible(typed), end="")
                 turns.append((typed, write_on(whole(turns) + typed, attempts)))
             else:
-                print(whole(turns))
+                print(visible(whole(turns)))
         elif command.startswith("/"):
             say(f"没有命令 {command}。", f"no command {command}.")
             say(*HELP)
@@ -75,8 +96,8 @@ def whole(turns: list[tuple[str, str]]) -> str:
 
 
 def save(path: Path, text: str) -> None:
-    """Write the text, to interactive.txt where `path` is a folder; a path that cannot be written to ends nothing."""
-    path = path / "interactive.txt" if path.is_dir() else path
+    """Write the text, to interactive.txt where `path` is a folder or is called like one; a path that cannot be written to ends nothing."""
+    path = path if path.suffix and not path.is_dir() else path / "interactive.txt"
     try:
         write_text(path, text + "\n")
         say(f"已存入 {path}", f"saved to {path}")

@@ -6,6 +6,7 @@ In: the events of one text after the other. Out: new characters on stdout, and a
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gpt2zh.console import visible
 from gpt2zh.generation.requests import Event
 from gpt2zh.generation.samples import END_OF_BLOCK, block_title
 
@@ -37,7 +38,7 @@ class Screen:
     def open(self, number: int, prompt: str) -> None:
         """Begin a text under the ancestor's headline. Args: number, from 1."""
         self.begin()
-        print(f"{block_title(number)}\n{prompt}", end="")
+        print(f"{block_title(number)}\n{visible(prompt)}", end="")
 
     def show(self, event: Event) -> None:
         """Bring the screen up to date with the next step of the text."""
@@ -45,9 +46,9 @@ class Screen:
         if event.left_loop:
             self.stream = self.new_stream()
             tail = self.decode(self.ids)[-CHARACTERS_AFTER_A_LOOP:]
-            print(f"\n（陷入循环，退回到 / a loop, taken back to）……{tail}", end="", flush=True)
+            print(f"\n（陷入循环，退回到 / a loop, taken back to）……{visible(tail)}", end="", flush=True)
         elif event.token is not None:
-            print(self.stream.push(event.token), end="", flush=True)
+            print(visible(self.stream.push(event.token)), end="", flush=True)
 
     def close(self) -> None:
         """End the block."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from gpt2zh.console import visible
 from gpt2zh.errors import say
 from gpt2zh.generation.decoder import Decoder
 from gpt2zh.generation.draft import Vocabulary
@@ -135,6 +136,6 @@ def show(sample: Sample, screen: Screen | None) -> None:
     if screen:
         screen.close()
     else:
-        tqdm.write(sample_block(sample.number, sample.text).rstrip("\n"))
+        tqdm.write(visible(sample_block(sample.number, sample.text)).rstrip("\n"))
     if sample.loops:
         tqdm.write(f"（退出循环 {sample.loops} 次 / taken out of {sample.loops} loops）")

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from transformers import GPT2LMHeadModel
 
 from gpt2zh.device import Device, choose_device
-from gpt2zh.errors import UserError
+from gpt2zh.errors import UserError, say
 from gpt2zh.flags.command_line import named_values
 from gpt2zh.flags.train import TrainFlags
 from gpt2zh.model.loss import LanguageModelLoss
@@ -23,7 +23,7 @@ from gpt2zh.model.stock import count_parameters
 from gpt2zh.run.inputs import make_batches, make_model, measure_held_out, open_data
 from gpt2zh.shards.batches import TrainingBatches
 from gpt2zh.shards.format import Shards, TokenStream
-from gpt2zh.system.files import require_writable
+from gpt2zh.system.files import is_writable, require_writable
 from gpt2zh.training import optim
 from gpt2zh.training.banner import announce
 from gpt2zh.training.checkpoint import ModelRecord
@@ -147,7 +147,7 @@ def name_device(flags: TrainFlags, processes: SingleProcess) -> Device:
     device = choose_device(flags.compute.device, precision, processes.place)
     for note in device.notes:
         print(note)
-    for folder in (flags.output.output_dir, flags.corpus.tokenized_data_path, flags.output.tensorboard_dir):
+    for folder in (flags.output.output_dir, flags.output.tensorboard_dir):
         processes.on_first(require_writable, folder)
     return device
 
@@ -241,11 +241,13 @@ def open_log(flags: TrainFlags, earlier: Earlier | None, at: Progress, processes
     if flags.output.dry_run:
         return RunLog(None, at.step, at.n_rows)
     processes.on_first(make_way, flags.output.output_dir, earlier)
-    files = (
-        RunFiles(flags.output.output_dir, flags.output.tensorboard_dir, at.step, at.n_rows)
-        if processes.rank == 0
-        else None
-    )
+    if processes.rank:
+        return RunLog(None, at.step, at.n_rows)
+    output_dir, logs_dir = flags.output.output_dir, Path("logs")
+    if not is_writable(logs_dir):
+        say(f"logs/ 不能写，日志写在 {output_dir}。", f"logs/ cannot be written to: the log is in {output_dir}.")
+        logs_dir = output_dir
+    files = RunFiles(output_dir, flags.output.tensorboard_dir, at.step, at.n_rows, logs_dir)
     return RunLog(files, at.step, at.n_rows)
 
 

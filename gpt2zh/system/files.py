@@ -4,6 +4,7 @@ In: a path. Out: its text, its JSON value, its hash; or a file that is either th
 Refuses: a missing path, a folder where a file is expected, bytes that are not UTF-8, JSON that does not parse.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,13 +21,19 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 
 
 def require_file(path: Path) -> None:
-    """Raise UserError unless `path` is a file."""
+    """Raise UserError unless `path` is a file, which can be read as often as needed."""
     if path.is_dir():
         raise UserError(f"{path} 是文件夹，这里要的是文件。", f"{path} is a folder; a file is expected here.")
     if not path.exists():
         raise UserError(
             f"找不到文件 {path}。请检查路径（当前目录：{Path.cwd()}）。",
             f"file not found: {path}. Check the path (current folder: {Path.cwd()}).",
+        )
+    if not path.is_file():
+        zh, en = ("管道", "pipe") if path.is_fifo() else ("设备或套接字", "device or socket")
+        raise UserError(
+            f"{path} 是{zh}，不是文件；这里的内容要读不止一遍。请先存成文件再给路径。",
+            f"{path} is a {en}, not a file, and what it holds is read more than once. Save it to a file and give that.",
         )
 
 
@@ -43,6 +50,15 @@ def require_writable(path: Path) -> None:
             f"不能在 {path} 里写文件：没有 {existing} 的写权限。请改权限，或换一个文件夹。",
             f"no files can be written to {path}: no permission to write to {existing}. Change its permissions, or give another folder.",
         )
+
+
+def is_writable(path: Path) -> bool:
+    """Whether files can be made below `path`; see `require_writable`."""
+    try:
+        require_writable(path)
+    except UserError:
+        return False
+    return True
 
 
 def finished_models() -> list[Path]:
@@ -138,6 +154,9 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders
+            raise
     finally:
         os.close(handle)
 
@@ -169,6 +188,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(beside, path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # of a disk that is full, say
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -176,4 +199,9 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with new_file(path) as file:
-        file.write(text.encode())
+        file.write(encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """`text` in UTF-8; what is no character, as a byte of a file name in another encoding, as �."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -6,6 +6,7 @@ In: a folder. Refuses: one that another process is writing to, with that process
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from gpt2zh.errors import EnvironmentFault, say
 from gpt2zh.system.files import require_writable, write_text
 
 LOCK, OWNER = ".lock", ".owner.json"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # of some network file systems
 
 
 @contextmanager
@@ -32,12 +34,14 @@ def only_owner(folder: Path) -> Iterator[None]:
     require_writable(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise taken(folder) from None
-    except NotImplementedError:  # some network file systems
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
         say(
             f"注意：{folder} 所在的文件系统没有锁，请自己确保只有一个进程在写。",
             f"note: the file system of {folder} has no locks; make sure yourself that only one process writes there.",

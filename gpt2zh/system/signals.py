@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, kept until a training step is whole.
+"""Ctrl-C, SIGTERM and a closed terminal's SIGHUP, kept until a training step is whole.
 
 The first signal is noted, for the loop to ask after each step: it saves and ends. A second Ctrl-C ends the process at once,
 as any other script; whatever is being written then lies beside, so nothing that was saved is harmed.
@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 from gpt2zh.errors import UserError, bilingual
@@ -31,7 +32,10 @@ class StopSignals:
         self.came = 0.0
 
     def __enter__(self) -> "StopSignals":
-        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup
+            numbers.append(signal.SIGHUP)
+        self.before = {number: signal.signal(number, self.note) for number in numbers}
         return self
 
     def __exit__(
@@ -41,7 +45,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler of both signals."""
+        """The handler of all of them."""
         if number == signal.SIGTERM and (end := self.others_failed()):
             raise end
         if not self.number:
@@ -50,8 +54,7 @@ class StopSignals:
                 "收到停止信号：这一步算完就存下并退出（再按一次 Ctrl-C 立即退出）。",
                 "asked to stop: this step is finished and saved first (Ctrl-C again to leave at once).",
             )
-            os.write(
-                2, f"\n{text}\n".encode(sys.stderr.encoding or "utf-8", "replace")
-            )  # print may be at work just now
+            with suppress(OSError):  # not by print, which may be at work just now
+                os.write(2, f"\n{text}\n".encode(sys.stderr.encoding or "utf-8", "replace"))
         elif number == signal.SIGINT and time.monotonic() - self.came > TWICE:
             raise KeyboardInterrupt

@@ -89,7 +89,8 @@ def disk_faults(folder: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(folder)) from error
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(folder)) from error
 
 
 # ----- the checkpoints of a run ---------------------------------------------------------------------------------------

@@ -5,13 +5,11 @@
 In: settings by name, as JSON has them; a folder. Out: what changed, for people. Refuses: what would make it another run.
 """
 
-import os
-import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from gpt2zh.console import command_line
 from gpt2zh.errors import UserErrors
 
 # What a run is. All else may change between a stop and --resume: learning rate, length, precision, devices, the split of a
@@ -80,5 +78,4 @@ def command_to_continue(launcher: str, argv: Sequence[str]) -> str:
             words += [following] if following is not None and following.startswith("--") else []
         elif not word.startswith("--resume="):
             words.append(word)
-    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return f"{launcher} {join([*words, '--resume'])}"
+    return f"{launcher} {command_line([*words, '--resume'])}"

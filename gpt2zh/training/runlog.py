@@ -20,7 +20,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from gpt2zh.errors import bilingual
-from gpt2zh.system.files import write_text
+from gpt2zh.system.files import encoded, write_text
 
 # TensorBoard's "custom scalars" show these in one picture: the validation falls through the flat lines of the n-grams.
 PICTURE = {"bits per character": {"validation and n-grams": ["Multiline", ["val/bits_per_character", "ngram/.*"]]}}
@@ -35,7 +35,7 @@ class PatientFile:
 
     def write(self, line: str) -> bool:
         """Append `line`, and what waits. Returns whether all is written."""
-        self.pending += line.encode()
+        self.pending += encoded(line)
         try:
             while self.pending:
                 self.pending = self.pending[self.file.write(self.pending) :]

@@ -77,3 +77,16 @@ def little_memory(megabytes: int) -> None:
     with open("/proc/self/statm", encoding="ascii") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + megabytes * 2**20, resource.RLIM_INFINITY))
+
+
+def ignore(number: int) -> None:
+    """A signal is ignored from the start."""
+    signal.signal(number, signal.SIG_IGN)
+
+
+def reader_goes() -> None:
+    """stdout and stderr are a pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)

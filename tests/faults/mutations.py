@@ -103,9 +103,7 @@ def _harm_a_node(chance: Random, value: Any) -> Any:
     """Go down to some value and change it, leave it out, or put something beside it."""
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         near = (
-            [value * 7, -value, value + 1, value / 3]
-            if isinstance(value, int | float) and abs(value) < 1e6
-            else VALUES
+            [value * 7, -value, value + 1, value / 3] if isinstance(value, int | float) and abs(value) < 1e6 else VALUES
         )
         return copy.deepcopy(chance.choice(near if chance.random() < 0.4 else VALUES))
     key = chance.choice(list(value) if isinstance(value, dict) else range(len(value)))

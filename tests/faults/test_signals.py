@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment: the exit code tells, the state is on the disk, and the run goes on bit for bit."""
+"""Ctrl-C, SIGTERM and SIGHUP at any moment: the exit code tells, the state is on the disk, and the run goes on bit for bit."""
 
 import signal
 
@@ -7,10 +7,14 @@ from conftest import Place, require_same_end
 
 pytestmark = pytest.mark.slow
 
-INTERRUPT, TERMINATE, KILL = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGKILL)
+INTERRUPT, TERMINATE, KILL, HANG_UP = (
+    int(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)
+)
 
 
-@pytest.mark.parametrize(("number", "code"), [(INTERRUPT, 130), (TERMINATE, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(INTERRUPT, 130), (TERMINATE, 143), (HANG_UP, 129)], ids=["Ctrl-C", "SIGTERM", "SIGHUP"]
+)
 @pytest.mark.parametrize("step", [1, 9, 16, 27], ids=["first step", "last of an epoch", "within one", "the last"])
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     alone: Place, hurt: Place, number: int, code: int, step: int
@@ -49,4 +53,21 @@ def test_ctrl_c_before_training_leaves_nothing_half_made(alone: Place, hurt: Pla
         and not (hurt.folder / "data/tokenized/manifest.json").exists()
     )
     assert hurt.run().code == 0
+    require_same_end(alone, hurt)
+
+
+def test_a_signal_that_is_ignored_from_the_start_ends_nothing(alone: Place, hurt: Place) -> None:
+    """As under nohup."""
+    run = hurt.run(faults=[["ignore", HANG_UP], ["signal_at", 7, HANG_UP]])
+    assert run.code == 0
+    require_same_end(alone, hurt)
+
+
+def test_a_console_that_goes_away_ends_nothing(alone: Place, hurt: Place) -> None:
+    """The reader of a pipe ends after a line; then comes Ctrl-C, as where a user ends `train.py | tee log`."""
+    run = hurt.run(faults=[["reader_goes"], ["signal_at", 7, INTERRUPT]])
+    assert run.code == 130
+    assert (hurt.folder / "model" / "checkpoints" / "step_00000007").exists()
+    assert "stopped at step 7" in "".join(path.read_text(encoding="utf-8") for path in hurt.folder.glob("logs/*.log"))
+    assert hurt.run(faults=[["reader_goes"]]).code == 0
     require_same_end(alone, hurt)

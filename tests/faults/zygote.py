@@ -33,7 +33,8 @@ for name in (
 ):
     import_module(f"gpt2zh.{name}")  # what train.py imports only when it is needed
 measured_peak(choose_device("cpu", "fp32"))  # once for all runs
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored,
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's with SIGHUP
 print("ready", flush=True)
 for line in sys.stdin:
     folder, arguments, printed, faults = json.loads(line)
@@ -49,7 +50,7 @@ for line in sys.stdin:
         try:
             for name, *values in faults:
                 getattr(injected, name)(*values)
-            run_script(train.main)
+            run_script(train.main, outlasts_console=True)
         except SystemExit as end:
             code = end.code or 0
         except BaseException:

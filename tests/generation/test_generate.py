@@ -18,7 +18,6 @@ from benchmarks.precision_loss import bits_per_character
 from gpt2zh.device import choose_device
 from gpt2zh.errors import UserError
 from gpt2zh.generation.decoder import load_decoder
-from gpt2zh.generation.interactive import converse
 from gpt2zh.shards.format import open_shards
 from tokenizations.loading import load_tokenizer
 from tokenizations.text_stream import TextStream
@@ -168,31 +167,6 @@ def test_what_does_not_fit_the_window_is_said_with_both_numbers(run: Path, capsy
 
 
 # ----- conversation ---------------------------------------------------------------------------------------------------
-
-
-def test_a_conversation_takes_turns_back_and_writes_them_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def write_on(text: str, attempt: int) -> str:
-        asked.append((text, attempt))
-        return f"<{attempt}>"
-
-    saves = [f"/save {place}" for place in (tmp_path / "a" / "b.txt", tmp_path, tmp_path / "a" / "b.txt" / "c")]
-    lines = ["甲", "", "/undo", "乙", "/retry", "/nosuch", "/show", *saves, "/undo", "/undo", "/undo"]
-
-    def read_line(prompt: str) -> str:
-        if not lines:
-            raise EOFError
-        return lines.pop(0)
-
-    assert converse(write_on, read_line) == ""
-    assert asked == [("甲", 1), ("甲<1>", 2), ("甲<1>乙", 3), ("甲<1>乙", 4)]
-    assert (tmp_path / "a" / "b.txt").read_text(encoding="utf-8") == "甲<1>乙<4>\n"
-    assert (tmp_path / "interactive.txt").read_text(encoding="utf-8") == "甲<1>乙<4>\n"
-    printed = capsys.readouterr()
-    assert "/nosuch" in printed.out and "还没有可撤回的" in printed.out and str(tmp_path) in printed.err
 
 
 def test_a_conversation_with_a_model(run: Path) -> None:
