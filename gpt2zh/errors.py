@@ -122,6 +122,10 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 ADVICE = {
     errno.ENOSPC: ("请腾出磁盘空间。", "Make room on the disk."),
     errno.EDQUOT: ("你的磁盘配额用完了。", "Your quota on this disk is used up."),
+    errno.EFBIG: (
+        "文件太大：请看 ulimit -f 和磁盘的格式。",
+        "The file is too large for this disk's format, or for ulimit -f.",
+    ),
     errno.EACCES: ("请检查权限。", "Check the permissions."),
     errno.EPERM: ("请检查权限。", "Check the permissions."),
     errno.EROFS: ("这个磁盘只能读，请换一个文件夹。", "This disk is read-only: give another folder."),

@@ -182,18 +182,24 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("wb") as file:
+        with naming(path), beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
         sync(path.parent)
-    except OSError as error:
-        if error.filename is None:  # of a disk that is full, say
-            error.filename = str(path)
-        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the system that names no file, as that of a full disk, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path) if error.filename is None else error.filename
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -204,4 +210,7 @@ def write_text(path: Path, text: str) -> None:
 
 def encoded(text: str) -> bytes:
     """`text` in UTF-8; what is no character, as a byte of a file name in another encoding, as �."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

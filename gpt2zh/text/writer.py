@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 
-from gpt2zh.system.files import new_file
+from gpt2zh.system.files import encoded, naming, new_file
 
 
 class CorpusWriter:
@@ -43,7 +43,7 @@ class CorpusWriter:
             text = json.dumps({"text": document}, ensure_ascii=False) + "\n"
         else:
             text = (",\n" if self.n_written else "[\n") + json.dumps(document, ensure_ascii=False)
-        self.file.write(text.encode())
+        self.file.write(encoded(text))
         self.n_written += 1
 
 
@@ -51,6 +51,7 @@ class HeldPieces:
     """Pieces of text with the number of their source, on disk until they are read back in order."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.file = TemporaryFile(dir=folder)
         self.n_pieces = 0
 
@@ -63,7 +64,8 @@ class HeldPieces:
         self.file.close()
 
     def add(self, source: int, text: str) -> None:
-        self.file.write(json.dumps([source, text], ensure_ascii=False).encode() + b"\n")
+        with naming(self.folder):
+            self.file.write(encoded(json.dumps([source, text], ensure_ascii=False)) + b"\n")
         self.n_pieces += 1
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
