@@ -238,6 +238,7 @@ def close_epoch(run: "Run", epoch: int) -> None:
 def finish(run: "Run") -> None:
     """Save the last state and the final model; say what came of the run."""
     at, log = run.at, run.log
+    at.finished = True
     if run.output.is_saved:
         run.output.save_checkpoint(state_of(run))
     chosen = final = run.output.finish()

@@ -120,7 +120,7 @@ TRAIN += [
     "--gradient_accumulation",
     2,
 ]  # Muon rounds to bf16, so what differs by a rounding would not stay so close
-TRAIN += ["--optimizer", "adamw", "--label_smoothing", 0.1]
+TRAIN += ["--optimizer", "adamw", "--label_smoothing", 0.1, "--input_noise", 0.2]
 
 
 def metrics_of(run: Path) -> list[dict[str, float]]:
@@ -155,7 +155,7 @@ def require_same_run(run: Path, other: Path) -> None:
 # 3 epochs of 9 steps of two micro-batches, with dropout; a checkpoint every 2 steps.
 RUN = ["--device", "cpu", "--precision", "fp32", "--model_config", "tiny.json", "--tokenizer_path", "vocab.txt"]
 RUN += ["--epochs", 3, "--batch_size", 9, "--gradient_accumulation", 2, "--num_pieces", 3, "--val_ratio", 0.1]
-RUN += ["--lr", 1e-3, "--save_every", 2, "--log_step", 4, "--output_dir", "model", "--resume"]
+RUN += ["--lr", 1e-3, "--input_noise", 0.2, "--save_every", 2, "--log_step", 4, "--output_dir", "model", "--resume"]
 
 
 class Run:

@@ -18,6 +18,7 @@ from gpt2zh.model.stock import ControlIds, load_model, new_model, read_config, r
 from gpt2zh.shards.batches import TrainingBatches
 from gpt2zh.shards.ensure import ensure_shards
 from gpt2zh.shards.format import Shards, ShardSettings, check_documents, check_tokenizer, open_shards
+from gpt2zh.shards.noise import input_noise
 from gpt2zh.training.processes import SingleProcess
 from gpt2zh.training.resume import compare
 from gpt2zh.training.run_folder import Earlier
@@ -103,6 +104,7 @@ def make_batches(
     if steps.batch_size is None and earlier is not None:  # auto: as it was found when the run began
         settings = earlier.state.settings
         batch_size, accumulation = settings["batch_size"], settings["gradient_accumulation"]
+    noise = input_noise(data.train, flags.recipe.input_noise) if flags.recipe.input_noise else None
     return TrainingBatches(
-        data.train, n_ctx, steps.stride or n_ctx, batch_size, accumulation, steps.seed, processes.rank, processes.count
-    )
+        data.train, n_ctx, steps.stride or n_ctx, batch_size, accumulation, steps.seed, processes.rank, processes.count, noise
+    )  # fmt: skip

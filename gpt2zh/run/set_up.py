@@ -94,6 +94,9 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
     }
     changes = compare(earlier.state.settings, settings) if earlier else []
     at = earlier.restore(model, optimizer, scaler, device, processes) if earlier else Progress()
+    if earlier and earlier.ends_again(flags.steps.max_hours):
+        schedule.end(at.closed)
+    at.finished = False
     log = open_log(flags, earlier, at, processes)
     record = ModelRecord({name: str(value) for name, value in named_values(flags).items()}, command)
     folder, every, keep_last = flags.output.output_dir, flags.checkpoints.save_every, flags.checkpoints.keep_last
@@ -232,6 +235,7 @@ def settings_of(
         **asdict(schedule.recipe),
         "betas": list(schedule.recipe.betas),
         "n_steps": schedule.most,
+        "max_hours": flags.steps.max_hours,
         "gradient_checkpointing": flags.compute.gradient_checkpointing,
     }
 

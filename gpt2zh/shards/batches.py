@@ -20,6 +20,7 @@ import numpy as np
 
 from gpt2zh.errors import UserError
 from gpt2zh.shards.format import TokenStream
+from gpt2zh.shards.noise import InputNoise
 
 IGNORE = -100  # a target that does not count; torch's default ignore_index
 Batch = tuple[np.ndarray, np.ndarray]
@@ -35,6 +36,7 @@ class TrainingBatches:
         batch_size: windows a micro-batch, over all devices and processes.
         accumulation: micro-batches an optimiser step.
         rank: this process, of `n_ranks`.
+        noise: on the inputs; None: they are the text's.
     """
 
     stream: TokenStream
@@ -45,6 +47,7 @@ class TrainingBatches:
     seed: int
     rank: int = 0
     n_ranks: int = 1
+    noise: InputNoise | None = None
 
     def __post_init__(self) -> None:
         if len(self.stream) < 2:
@@ -95,7 +98,7 @@ class TrainingBatches:
         for i in range(first_step * self.windows_per_step, len(starts), self.windows_per_step):
             step = starts[i : i + self.windows_per_step]
             micro_batches = [step[j : j + self.batch_size] for j in range(0, len(step), self.batch_size)]
-            yield [self.windows(starts[self.rank :: self.n_ranks]) for starts in micro_batches]
+            yield [self.windows(epoch, starts[self.rank :: self.n_ranks]) for starts in micro_batches]
 
     def starts(self, epoch: int) -> np.ndarray:
         """Where each window of an epoch begins in the stream, in their order, (n_windows,)."""
@@ -103,14 +106,18 @@ class TrainingBatches:
         offset = int(rng.integers(self.stride))
         return offset + self.stride * rng.permutation(self.n_windows)
 
-    def windows(self, starts: np.ndarray) -> Batch:
-        """Inputs and targets, each (B, T), of the windows that begin at `starts`; the idle row where there are none."""
+    def windows(self, epoch: int, starts: np.ndarray) -> Batch:
+        """Inputs and targets, each (B, T), of the windows of an epoch that begin at `starts`; the idle row where there are none."""
         if not len(starts):
             return idle_row(self.n_ctx)
         rows = np.stack([self.stream.read_circular(int(start), self.n_ctx + 1) for start in starts])  # (B, T + 1)
         targets = rows[:, 1:].copy()
         targets[:, len(self.stream) :] = IGNORE  # a corpus shorter than the window comes round: count it once
-        return rows[:, :-1], targets
+        inputs = rows[:, :-1]
+        if self.noise is not None:  # a window's is its own: the same for any number of processes, and after --resume
+            generators = (np.random.Generator(np.random.PCG64([self.seed, epoch, int(start)])) for start in starts)
+            inputs = np.stack([self.noise(row, rng) for row, rng in zip(inputs, generators, strict=True)])
+        return inputs, targets
 
 
 def idle_row(n_ctx: int) -> Batch:

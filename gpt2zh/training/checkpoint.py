@@ -30,9 +30,10 @@ from transformers import GPT2LMHeadModel
 from gpt2zh.errors import UserErrors, say
 from gpt2zh.system.files import write_text
 from gpt2zh.system.folders import faults, new_folder, remove, seal
-from gpt2zh.training.state import RunState, copied, write_state
+from gpt2zh.training.state import STATE, RunState, copied, write_state
 
 FOLDER = re.compile(r"step_\d+")
+NEWEST = ("", "auto", "latest", "newest", "true")  # other trainers' words for it
 RETRY = 60.0  # seconds until a checkpoint that could not be written is tried again
 
 
@@ -187,16 +188,29 @@ def set_newer_aside(root: Path, step: int) -> None:
 
 
 def find_checkpoint(root: Path, wanted: str) -> Path | None:
-    """The checkpoint to go on from; None where `root` has none.
+    """The checkpoint to go on from; None where `root` has none and none is named.
 
     Args:
-        wanted: a checkpoint's folder; "" is the newest whole one in `root`. Damaged ones that are passed over are said.
+        wanted: a checkpoint's folder; "" (and words for it) or the run's own folder is the newest whole one in `root`. Damaged ones that
+            are passed over are said.
 
     Raises:
-        UserErrors: `wanted` is damaged or not there, or all that are there are damaged.
+        UserErrors: `wanted` is no checkpoint or damaged, or all that are there are damaged.
     """
+    named = Path(wanted)
+    newest = wanted.lower() in NEWEST or named.resolve() in (root.resolve(), root.parent.resolve())
+    if not newest and not (named / STATE).exists():
+        there = in_order(root)[::-1][:1]
+        raise UserErrors(
+            [
+                (f"{wanted} 不是检查点：里面没有 {STATE}。", f"{wanted} is not a checkpoint: it has no {STATE}."),
+                (f"最新的检查点是 {there[0]}。", f"The newest checkpoint is {there[0]}.")
+                if there
+                else (f"{root} 里也没有检查点。", f"There is none in {root} either."),
+            ]
+        )
     damaged: list[tuple[str, str]] = []
-    for folder in [Path(wanted)] if wanted else in_order(root)[::-1]:
+    for folder in in_order(root)[::-1] if newest else [named]:
         wrong = faults(folder)
         if not wrong:
             for zh, en in damaged:

@@ -30,7 +30,7 @@ from gpt2zh.training.checkpoint import (
 from gpt2zh.training.processes import SingleProcess
 from gpt2zh.training.resume import command_to_continue, set_aside
 from gpt2zh.training.runlog import RunLog
-from gpt2zh.training.state import Progress, RunState, read_state
+from gpt2zh.training.state import Progress, RunState, no_checkpoint, read_state
 
 CHECKPOINTS = "checkpoints"
 
@@ -52,10 +52,17 @@ class Earlier:
         device: Device,
         processes: SingleProcess,
     ) -> Progress:
-        """Give optimiser, loss scaling and random generators the state that was saved. Returns where the run stands."""
+        """Give optimiser, loss scaling and random generators the state that was saved. Returns where the run stands.
+
+        Raises:
+            UserError: the state does not fit the model.
+        """
         state, rank = self.state, processes.rank
-        processes.set_optimizer_state(model, optimizer, {} if rank else read_state(self.folder).optimizer)
-        scaler.load_state_dict(state.scaler)
+        try:
+            processes.set_optimizer_state(model, optimizer, {} if rank else read_state(self.folder).optimizer)
+            scaler.load_state_dict(state.scaler)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise no_checkpoint(self.folder, error) from None
         now = processes.gather(device.random_states())
         if [len(states) for states in state.random] == [len(states) for states in now]:
             device.set_random_states(state.random[rank])
@@ -65,16 +72,28 @@ class Earlier:
             replace(state.progress, nats=0.0) if rank else state.progress
         )  # the first process has what all of them had
 
+    def ends_again(self, max_hours: float | None) -> bool:
+        """Whether the run had come to its end because its time was up, and is given no more."""
+        had, at = self.state.settings.get("max_hours"), self.state.progress
+        if had is None or max_hours is None or not at.finished:
+            return False
+        return at.closed < self.state.settings["n_steps"] and max_hours <= had
+
     def notes(self, changes: list[tuple[str, str]], n_steps: int) -> list[tuple[str, str]]:
         """What is other than it was, and how far the run is: lines for people. `n_steps`: of the whole run."""
         done = self.state.progress.step
         left = max(0, n_steps - done)
+        complete = (
+            "训练已经完成，不再训练。要接着训练，请加大 --epochs、--max_steps 或 --max_hours。",
+            "the run is complete: nothing is trained. To train further, raise --epochs, --max_steps or --max_hours.",
+        )
         return [
             *((f"与检查点不同：{zh}", f"not as in the checkpoint: {en}") for zh, en in changes),
             (
                 f"接着训练：{self.folder}，已完成 {done} 步，还有 {left} 步。",
                 f"going on from {self.folder}: {done} steps done, {left} to go.",
             ),
+            *([] if left else [complete]),
         ]
 
 

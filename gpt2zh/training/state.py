@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import read_json_object, write_text
+from gpt2zh.system.records import record
 
 STATE, TENSORS = "state.json", "state.safetensors"
 FORMAT = 1
@@ -39,6 +40,7 @@ class Progress:
         validated: the step after which the last validation was.
         passed: n-grams that a validation was below, and the seconds that had been spent.
         skipped: steps whose gradients were not finite; `skipped_in_a_row`: of these, the last ones.
+        finished: the run came to its end, as it was planned then.
     """
 
     step: int = 0
@@ -55,6 +57,7 @@ class Progress:
     passed: dict[str, float] = field(default_factory=dict)
     skipped: int = 0
     skipped_in_a_row: int = 0
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,10 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
         if values["format"] != FORMAT:
             raise KeyError("format")
         losses = {name: values["progress"].get(name) or math.inf for name in LOSSES}
-        progress = Progress(**{**values["progress"], **losses})
+        progress = record(Progress, asdict(Progress()) | values["progress"] | losses)
+        for name in ("settings", "scaler", "optimizer"):
+            if not isinstance(values[name], dict):
+                raise ValueError(f"{name} is not an object")
         with safe_open(folder / TENSORS, "pt") as file:
             wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
             tensors = {path: file.get_tensor(path) for path in wanted}
@@ -125,10 +131,15 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
                 into[keys[-1]] = value
         return RunState(progress, values["settings"], optimizer, [random[i] for i in sorted(random)], values["scaler"])
     except Exception as error:  # a key that is missing, safetensors' own kinds
-        raise UserError(
-            f"{folder} 不是本工具写的检查点（{type(error).__name__}: {error}）。请换一个，或不加 --resume 重新训练。",
-            f"{folder} is not a checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
-        ) from None
+        raise no_checkpoint(folder, error) from None
+
+
+def no_checkpoint(folder: Path, error: Exception) -> UserError:
+    """The error for a folder whose state is of another form, or does not fit its model."""
+    return UserError(
+        f"{folder} 不是本工具写的检查点（{type(error).__name__}: {error}）。请换一个，或不加 --resume 重新训练。",
+        f"{folder} is not a checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
+    )
 
 
 def split(tree: Mapping[str, object], path: str = "optimizer") -> tuple[dict[str, torch.Tensor], dict[str, object]]:

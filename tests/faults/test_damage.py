@@ -86,8 +86,18 @@ def test_a_checkpoint_that_is_asked_for_by_name_is_taken_or_refused_never_replac
     flip_a_bit(before / "model.safetensors")
     run = hurt.run("--resume", before)
     assert run.code == 2 and f"{before} is damaged" in run.text
-    run = hurt.run("--resume", hurt.folder / "nosuch")
-    assert run.code == 2 and "nosuch" in run.text
+    for name in ("nosuch", "model/final_model", "model/best_model"):
+        run = hurt.run("--resume", name)
+        assert run.code == 2 and f"{name} is not a checkpoint" in run.text and "damaged" not in run.text
+        assert "newest checkpoint is model/checkpoints/step_" in run.text
+
+
+@pytest.mark.parametrize("name", ["auto", "True", "model", "model/checkpoints"])
+def test_words_for_the_newest_checkpoint_are_understood(alone: Place, hurt: Place, name: str) -> None:
+    newest, _ = stopped(alone, hurt)
+    run = hurt.run("--resume", name)
+    assert run.code == 0 and f"going on from model/checkpoints/{newest.name}" in run.text
+    require_same_end(alone, hurt)
 
 
 def test_a_state_that_is_a_pickle_is_refused_and_not_run(alone: Place, hurt: Place, tmp_path: Path) -> None:

@@ -257,6 +257,21 @@ def test_a_run_with_max_hours_ends_in_time_with_a_learning_rate_near_0(hurt: Pla
     assert 10 < rows[-1]["step"] < 9000 and (hurt.folder / "model" / "final_model" / "SHA256SUMS").exists()
 
 
+def test_a_run_that_came_to_its_end_in_time_is_complete_and_stays_as_it_is(hurt: Place) -> None:
+    hours = ["--epochs", 1000, "--max_hours", 5 / 3600, "--save_every", 50]
+    assert hurt.run(*hours).code == 0
+    final = (hurt.folder / "model" / "final_model" / "model.safetensors").read_bytes()
+    n_rows = len(metrics_of(hurt.folder / "model"))
+    for _ in range(2):
+        run = hurt.run(*hours)
+        assert run.code == 0 and "the run is complete" in run.text, run.text
+        assert (hurt.folder / "model" / "final_model" / "model.safetensors").read_bytes() == final
+        assert len(metrics_of(hurt.folder / "model")) == n_rows
+    run = hurt.run(*hours, "--max_hours", 9 / 3600)
+    assert run.code == 0 and "max_hours: " in run.text and "the run is complete" not in run.text
+    assert len(metrics_of(hurt.folder / "model")) > n_rows
+
+
 def test_a_rehearsal_tells_time_and_memory_and_trains_nothing(hurt: Place) -> None:
     run = hurt.run("--dry_run")
     assert run.code == 0 and "27 steps" in run.text and "Nothing was trained" in run.text
