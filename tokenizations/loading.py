@@ -5,12 +5,16 @@ Refuses: files that do not belong together; a folder without a tokenizer;
 a vocabulary that is not the model's.
 """
 
+import base64
+from collections.abc import Iterator
 from pathlib import Path
 
 import tokenizers
 
 from gpt2zh.errors import UserError
-from gpt2zh.system.files import parse_json, read_json_object, read_text, require_file, require_model_folder
+from gpt2zh.system.files import parse_json, read_json_object, read_text, require_file
+from gpt2zh.system.folders import require_model_folder
+from tokenizations.character_map import require_sound
 from tokenizations.pipelines import build_bytes, build_characters, build_verbatim, build_words, keep_whole
 from tokenizations.sentencepiece_model import build_sentencepiece
 from tokenizations.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -87,12 +91,27 @@ def load_model_tokenizer(folder: Path) -> Tokenizer | None:
 def load_tokenizer_json(path: Path) -> Tokenizer:
     """A tokenizer from a tokenizer.json of this toolkit."""
     text = read_text(path)
-    parse_json(text, path)
     try:
+        for data in _character_maps(parse_json(text, path)):
+            require_sound(data)
         pipeline = tokenizers.Tokenizer.from_str(text)
+    except UserError:
+        raise
     except Exception as error:  # the library raises bare Exception
         raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is not a usable tokenizer: {error}.") from None
     return Tokenizer(pipeline, path)
+
+
+def _character_maps(value: object) -> Iterator[bytes]:
+    """The maps of all `Precompiled` normalisers in a tokenizer.json. Raises ValueError for one that is no base64."""
+    if isinstance(value, dict):
+        if value.get("type") == "Precompiled":
+            yield base64.b64decode(value.get("precompiled_charsmap") or "", validate=True)
+        value = list(value.values()) if value.get("type") != "BPE" else []
+    if isinstance(value, list):
+        for part in value:
+            if isinstance(part, dict | list):
+                yield from _character_maps(part)
 
 
 def tokenizer_for_model(folder: Path, vocabulary: Path | None) -> Tokenizer:

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt2zh.errors import UserError
+from tokenizations.character_map import require_sound
 from tokenizations.pipelines import BYTES, LINE_ENDS, SURFACE
 from tokenizations.vocabulary import CONTROL_TOKENS, DOCUMENT_END, DOCUMENT_START, NEWLINE, PAD, UNK
 
@@ -55,7 +56,14 @@ def build_sentencepiece(path: Path) -> Tokenizer:
         UserError: it is not a sentencepiece model, or is neither unigram nor bpe.
     """
     model = read_model(path)
-    pipeline = Tokenizer(_segmentation(model))
+    try:
+        pipeline = Tokenizer(_segmentation(model))
+    except (
+        Exception
+    ) as error:  # the library raises bare Exception: of a score that is no number, a piece that is there twice
+        raise UserError(
+            f"{path} 不是可用的 sentencepiece 模型：{error}。", f"{path} is not a usable sentencepiece model: {error}."
+        ) from None
     steps: list[normalizers.Normalizer] = [LINE_ENDS]
     if model.character_map:
         steps.append(normalizers.Precompiled(model.character_map))
@@ -125,6 +133,8 @@ def read_model(path: Path) -> Model:
                 model.character_map = _bytes(message.get(2, b""))
                 model.dummy_prefix = bool(message.get(3, True))
                 model.one_blank = bool(message.get(4, True))
+        if model.character_map:
+            require_sound(model.character_map)
     except (struct.error, IndexError, KeyError, ValueError):
         model.pieces.clear()
     if not model.pieces or model.kind not in (UNIGRAM, BPE):

@@ -66,6 +66,11 @@ class Tokenizer:
         self.pipeline = pipeline
         self.source = source
         vocabulary = pipeline.get_vocab()
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise UserError(
+                f"{source} 的编号应是 0 到 {len(vocabulary) - 1}，各出现一次。",
+                f"the ids in {source} must be 0 to {len(vocabulary) - 1}, each once.",
+            )
         self.tokens: list[str] = sorted(vocabulary, key=vocabulary.__getitem__)
         newline = pipeline.encode("\n").ids
         ids = {token: vocabulary[token] for token in CONTROL_TOKENS if token != NEWLINE and token in vocabulary}

@@ -20,7 +20,7 @@ from gpt2zh.generation.native.decoder import NativeDecoder
 from gpt2zh.generation.torch_decoder import TorchDecoder
 from gpt2zh.model.shape import Shape, read_values, shape_of
 from gpt2zh.model.weights import read_weights
-from gpt2zh.system.files import require_model_folder
+from gpt2zh.system.folders import require_model_folder
 
 
 class Cache(Protocol):

@@ -6,7 +6,7 @@ In: the folder that was named, or the default. Out: a folder to load, or those o
 from pathlib import Path
 
 from gpt2zh.errors import UserError, say
-from gpt2zh.system.files import finished_models
+from gpt2zh.system.folders import finished_models
 
 DEFAULT_MODEL = Path("model/final_model")  # the ancestor's; stands for "the run I just made"
 

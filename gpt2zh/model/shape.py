@@ -1,6 +1,6 @@
 """config.json -> a GPT-2's shape, checked, without torch.
 
-In: a configuration file. Out: its values, or the `Shape` that they give.
+In: a configuration file, which may be a stranger's. Out: those of its values that make a GPT-2, or the `Shape` that they give.
 Refuses: another architecture, numbers that cannot be (heads that do not divide the width, say); all problems at once.
 """
 
@@ -14,7 +14,14 @@ from gpt2zh.errors import UserErrors
 from gpt2zh.system.files import read_json_object
 
 SIZES = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
+MOST = {"n_layer": 1000, "n_head": 1000, "n_embd": 10**5, "n_positions": 10**6, "vocab_size": 10**7}  # beyond any GPT-2
+MOST_INNER = 10**6
+LONGEST_SHOWN = 60  # characters of a value in a message
 FRACTIONS = {"attn_pdrop", "embd_pdrop", "resid_pdrop", "initializer_range", "layer_norm_epsilon"}
+SWITCHES = {"scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings"}
+ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", "tanh")
+# All that is read of a configuration: what else other programs write changes nothing here, and is not handed on.
+KNOWN = {"model_type", "n_ctx", "n_inner", "activation_function", *SIZES, *FRACTIONS, *SWITCHES}
 
 
 @dataclass(frozen=True)
@@ -69,24 +76,36 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Read and check a model configuration; n_ctx and n_positions are one thing under two names.
+    """Read and check a model configuration; n_ctx and n_positions are one thing under two names. Other keys are left out.
 
     Raises:
         UserErrors: not a GPT-2, or a number that cannot be; all problems at once.
     """
-    values: dict[str, Any] = read_json_object(path)
+    values: dict[str, Any] = {name: value for name, value in read_json_object(path).items() if name in KNOWN}
     values.setdefault("n_positions", values.get("n_ctx"))
     values.setdefault("n_ctx", values["n_positions"])
     problems = []
 
     def demand(holds: bool, name: str, zh: str, en: str) -> None:
         if not holds:
-            value = values.get(name)
-            problems.append((f"{path} 的 {name} 是 {value!r}，应{zh}", f"{path}: {name} is {value!r}, must be {en}"))
+            value = repr(values.get(name))
+            value = value if len(value) < LONGEST_SHOWN else value[:LONGEST_SHOWN] + "…"
+            problems.append((f"{path} 的 {name} 是 {value}，应{zh}", f"{path}: {name} is {value}, must be {en}"))
 
     demand(values.get("model_type", "gpt2") == "gpt2", "model_type", "是 gpt2", "gpt2")
-    for name in SIZES:
-        demand(type(values.get(name)) is int and values[name] > 0, name, "是正整数", "a positive integer")
+    for name, most in MOST.items():
+        right = type(values.get(name)) is int and 0 < values[name] <= most
+        demand(right, name, f"是正整数，不超过 {most}", f"a positive integer, at most {most}")
+    inner = values.get("n_inner")
+    right = inner is None or (type(inner) is int and 0 < inner <= MOST_INNER)
+    demand(
+        right, "n_inner", f"是 null 或正整数，不超过 {MOST_INNER}", f"null or a positive integer, at most {MOST_INNER}"
+    )
+    activation = values.get("activation_function", ACTIVATIONS[0])
+    known = isinstance(activation, str) and activation in ACTIVATIONS
+    demand(known, "activation_function", f"是 {' '.join(ACTIVATIONS)} 之一", f"one of {' '.join(ACTIVATIONS)}")
+    for name in SWITCHES & values.keys():
+        demand(isinstance(values[name], bool), name, "是 true 或 false", "true or false")
     for name in FRACTIONS & values.keys():
         number = type(values[name]) in (int, float)
         demand(number and 0 <= values[name] <= 1, name, "在 0 到 1 之间", "between 0 and 1")

@@ -5,6 +5,7 @@ Refuses: a shape that cannot be (heads that do not divide the width, say), anoth
 the weights', weights that are missing or unreadable.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,7 +19,8 @@ from transformers.utils import logging
 from gpt2zh.errors import UserError
 from gpt2zh.model.shape import read_values, shape_of
 from gpt2zh.model.weights import read_weights
-from gpt2zh.system.files import require_model_folder
+from gpt2zh.system import memory
+from gpt2zh.system.folders import require_model_folder
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -55,8 +57,19 @@ def unusable(place: str, error: Exception) -> UserError:
 
 
 def new_model(config: GPT2Config, vocab_size: int, ids: ControlIds) -> GPT2LMHeadModel:
-    """A model with fresh weights for a vocabulary of `vocab_size` entries, whatever the configuration says of it."""
+    """A model with fresh weights for a vocabulary of `vocab_size` entries, whatever the configuration says of it.
+
+    Raises:
+        UserError: a configuration that transformers refuses, or whose weights are more than memory.
+    """
     config.vocab_size = vocab_size
+    n_weights = sum(math.prod(shape) for shape in shape_of(config.to_dict()).weight_shapes().values())
+    room = memory.available()
+    if room is not None and 4 * n_weights > room:
+        raise UserError(
+            f"这个模型有 {n_weights / 1e6:.0f} M 参数，单是权重就要 {4 * n_weights / 1e9:.1f} GB，而可用内存是 {room / 1e9:.1f} GB。请减小 --model_config 里的 n_layer、n_embd。",
+            f"this model has {n_weights / 1e6:.0f} M parameters, whose weights alone are {4 * n_weights / 1e9:.1f} GB, and {room / 1e9:.1f} GB of memory are free. Lower n_layer or n_embd in --model_config.",
+        )
     try:
         model = GPT2LMHeadModel(config)
     except Exception as error:  # an unknown activation, more weights than memory …

@@ -17,7 +17,6 @@ from typing import BinaryIO
 from gpt2zh.errors import EnvironmentFault, UserError
 
 EXCERPT = 20  # characters shown on each side of an error in a text
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 def require_file(path: Path) -> None:
@@ -59,30 +58,6 @@ def is_writable(path: Path) -> bool:
     except UserError:
         return False
     return True
-
-
-def finished_models() -> list[Path]:
-    """The final_model folders of the runs below the current folder, newest first."""
-    configs = Path().glob("*/final_model/config.json")
-    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
-
-
-def require_model_folder(path: Path) -> None:
-    """Raise UserError unless `path` is a folder with a configuration and weights; nothing is looked up in the network."""
-    if not path.is_dir():
-        names = " ".join(str(folder) for folder in finished_models()[:5])
-        raise UserError(
-            f"找不到模型文件夹 {path}。" + (f"这里训练完的有：{names}。" if names else "请先运行 train.py。"),
-            f"model folder not found: {path}. " + (f"Finished runs here: {names}." if names else "Run train.py first."),
-        )
-    missing = [] if (path / "config.json").exists() else ["config.json"]
-    if not any((path / name).exists() for name in WEIGHTS):
-        missing.append(WEIGHTS[0])
-    if missing:
-        raise UserError(
-            f"{path} 不是完整的模型文件夹：缺 {' '.join(missing)}。",
-            f"{path} is not a complete model folder: {' '.join(missing)} missing.",
-        )
 
 
 def read_text(path: Path) -> str:

@@ -11,14 +11,19 @@ import ctypes
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.system.files import sha256, sync, write_text
+from gpt2zh.system.files import require_file, sha256, sync, write_text
 
 SEAL = "SHA256SUMS"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+DESCRIPTIONS = ("config.json", "tokenizer.json")  # of a model folder, which say what the weights mean
+OF_A_SYSTEM = ("Thumbs.db", "desktop.ini")  # what a file manager leaves anywhere, beside what begins with a dot
+REPLACING = 0.2  # seconds, in which a run may replace a folder that is read
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # <fcntl.h>, <linux/fs.h>
 
@@ -85,7 +90,8 @@ def faults(folder: Path) -> list[tuple[str, str]]:
         wanted = sealed(folder)
     except (OSError, ValueError):
         return [(f"缺 {SEAL}，或读不出来", f"{SEAL} is missing or unreadable")]
-    names = sorted(path.name for path in folder.iterdir() if path.name not in (SEAL, *wanted))
+    ours = (path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in OF_A_SYSTEM)
+    names = sorted(name for name in ours if name not in (SEAL, *wanted))
     found = [(f"{SEAL} 里没有 {name}", f"{name} is not in {SEAL}") for name in names]
     for name, digest in wanted.items():
         if not (folder / name).is_file():
@@ -117,16 +123,55 @@ def change(path: Path, digest: str) -> tuple[str, str] | None:
 
 def require_unchanged(path: Path) -> None:
     """Raise UserError where a file of a sealed folder is not as it was written. Files that no seal names pass."""
-    try:
-        digest = sealed(path.parent).get(path.name)
-    except (OSError, ValueError):
-        digest = None
-    if digest and path.exists() and (changed := change(path, digest)):
+    if change_since_sealed(path):
+        time.sleep(REPLACING)  # a run may have replaced the folder between two readings
+    if changed := change_since_sealed(path):
         zh, en = changed
         raise UserError(
             f"{path.parent} 已损坏：{zh}。请换一份完好的；若是你自己改的，删去 {path.parent / SEAL} 即可。",
             f"{path.parent} is damaged: {en}. Use an undamaged copy; if you made the change yourself, delete {path.parent / SEAL}.",
         )
+
+
+def change_since_sealed(path: Path) -> tuple[str, str] | None:
+    """How a file differs from what its folder's seal says of it, in both languages."""
+    try:
+        digest = sealed(path.parent).get(path.name)
+    except (OSError, ValueError):
+        return None
+    return change(path, digest) if digest and path.exists() else None
+
+
+def finished_models() -> list[Path]:
+    """The final_model folders of the runs below the current folder, newest first."""
+    configs = Path().glob("*/final_model/config.json")
+    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def require_model_folder(path: Path) -> None:
+    """Raise UserError unless `path` is a folder with a configuration and weights; nothing is looked up in the network.
+
+    What a seal covers of the small files must be as it was written; `model.weights` checks the large ones as it reads them.
+    """
+    if not path.is_dir():
+        names = " ".join(str(folder) for folder in finished_models()[:5])
+        raise UserError(
+            f"找不到模型文件夹 {path}。" + (f"这里训练完的有：{names}。" if names else "请先运行 train.py。"),
+            f"model folder not found: {path}. " + (f"Finished runs here: {names}." if names else "Run train.py first."),
+        )
+    missing = [] if (path / "config.json").exists() else ["config.json"]
+    if not any((path / name).exists() for name in WEIGHTS):
+        missing.append(WEIGHTS[0])
+    if missing:
+        raise UserError(
+            f"{path} 不是完整的模型文件夹：缺 {' '.join(missing)}。",
+            f"{path} is not a complete model folder: {' '.join(missing)} missing.",
+        )
+    for name in (*DESCRIPTIONS, *WEIGHTS):
+        if (path / name).exists():
+            require_file(path / name)
+    for name in DESCRIPTIONS:
+        require_unchanged(path / name)
 
 
 def remove(folder: Path) -> None:
