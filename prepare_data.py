@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         paragraphs = ParagraphCounter()
         lengths = array("q")
         steps = Steps(rules, flags.convert, threshold is not None, bool(flags.paragraph_length))
-        for prepared in prepare_all(sources, report, flags.split_chapters, steps):
+        for prepared in prepare_all(sources, report, flags.split_chapters, flags.text_key, steps):
             for piece, signature, numbers in zip(prepared.pieces, prepared.signatures, prepared.paragraphs):
                 held.add(prepared.source, piece)
                 finder.add_signature(signature)
@@ -85,12 +85,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
 
-def prepare_all(sources: list[Source], report: Report, split: str, steps: Steps) -> Iterator[Prepared]:
+def prepare_all(sources: list[Source], report: Report, split: str, key: str | None, steps: Steps) -> Iterator[Prepared]:
     """`steps` for every text of every source, in order, counted in the report."""
     n_bytes = sum(source.n_bytes for source in sources)
     n_workers = n_cores() if n_bytes > SMALL or any(source.path is None for source in sources) else 1
     with tqdm(total=n_bytes or None, desc="prepare", unit="B", unit_scale=True) as bar:
-        tasks = batches(raw_texts(sources, report, bar.update, split), lambda raw: len(raw.text), BATCH)
+        tasks = batches(raw_texts(sources, report, bar.update, split, key), lambda raw: len(raw.text), BATCH)
         for done in ordered_map(tasks, n_workers, preparer, (steps,)):
             for prepared in done:
                 report.add(prepared)

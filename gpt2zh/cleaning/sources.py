@@ -52,12 +52,13 @@ def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
 
 
 def raw_texts(
-    sources: Sequence[Source], report: Report, advance: Callable[[int], object], split: str
+    sources: Sequence[Source], report: Report, advance: Callable[[int], object], split: str, key: str | None
 ) -> Iterator[RawText]:
     """Every text of every source. A file of a folder that cannot be read is noted in the report; a named one is an error.
 
     Args:
         advance: called with the number of bytes that were read, now and then.
+        key: of the text in JSON and tables, where it is named.
         split: whether chapters are looked for: "always", "never", or "auto" for text files alone.
     """
     for number, source in enumerate(sources):
@@ -66,9 +67,9 @@ def raw_texts(
         is_book = split == "always" or (split == "auto" and is_text)
         try:
             if source.path is None:
-                texts = hub.read_dataset(source.name)
+                texts = hub.read_dataset(source.name, key)
             else:
-                texts = read_file(source.path, read, file_state(source.path), advance)
+                texts = read_file(source.path, read, file_state(source.path), advance, key)
             for text in texts:
                 yield RawText(number, text, is_book)
         except (UserError, OSError) as error:

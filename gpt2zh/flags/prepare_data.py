@@ -15,8 +15,8 @@ class PrepareFlags:
     """把任何编码、任何格式的小说整理成语料：清洗、分章、去重，并写一份报告。 / Novels in any encoding and format into a corpus: cleaned, cut into chapters, without duplicates, with a report."""
 
     inputs: Sequence[str] = inputs(
-        "文件、文件夹（.txt .md .html .json .jsonl .parquet，可带 .gz），或 hf:用户/数据集[:配置]",
-        "files, folders (.txt .md .html .json .jsonl .parquet, also .gz), or hf:owner/data-set[:configuration]",
+        "文件（.txt .md .html .json .jsonl .csv .tsv .parquet .srt .lrc，可带 .gz）、文件夹，或 hf:用户/数据集[:配置]",
+        "files (.txt .md .html .json .jsonl .csv .tsv .parquet .srt .lrc, also .gz), folders, or hf:owner/data-set[:configuration]",
     )
     output: Path = flag(
         Path("data/train.json"),
@@ -33,6 +33,13 @@ class PrepareFlags:
         "auto",
         "按章切成篇；auto：只切 .txt .md .html，json 等已是一篇一条的不切",
         "cut into chapters; auto: only .txt .md .html, as entries of json are documents already",
+    )
+    text_key: str | None = flag(
+        None,
+        "JSON 里正文的键，或表格（CSV、TSV、parquet）里正文的列",
+        "key of the text in JSON, or its column in a table (CSV, TSV, parquet)",
+        aliases=("text_column",),
+        shown="text、content 等 / text, content and the like",
     )
     convert: str = flag(
         "none",

@@ -4,8 +4,10 @@
     *.jsonl              one of these a line; or one after the other, over several lines each
     *.txt *.md *.html    one document a file; above 16 M characters several, parted at a line's end where there is one
     *.gz                 any of these, compressed
+    *.csv *.tsv          one document a row, in the column that is named or called text, content, 正文 …
     *.parquet            one document a row, in the column text or content (needs pyarrow)
-    a folder             all of these in it, in the order of their names (`folder` says what is left out)
+    *.srt *.vtt *.lrc …  what is said, one document a file; also where it is called .txt
+    a folder             all of these in it but tables and subtitles, in the order of their names (`folder` says what is left out)
 
 Any encoding of Chinese that `encodings` knows. In: a path. Out: documents with `\\n` between paragraphs; the hash of the
 files' bytes. Refuses: other shapes, with the place of the first entry that is not a text; a file that changes while it is read.
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import checksums, require_file, unify_line_ends
-from gpt2zh.text import entries
+from gpt2zh.text import entries, subtitles, tables
 from gpt2zh.text.decoder import Decoder
 from gpt2zh.text.encodings import detect
 from gpt2zh.text.folder import Found, find_files
@@ -140,26 +142,33 @@ def file_state(path: Path) -> tuple[int, int]:
 
 
 def read_file(
-    path: Path, read: list[FileRead], state: tuple[int, int], advance: Callable[[int], object] = lambda n_bytes: None
+    path: Path,
+    read: list[FileRead],
+    state: tuple[int, int],
+    advance: Callable[[int], object] = lambda n_bytes: None,
+    key: str | None = None,
 ) -> Iterator[str]:
     """The documents of one file, by its suffix; appends to `read` what reading it showed.
 
     Args:
         state: `file_state` of the file as the caller knows it.
         advance: called with the number of bytes that were read, now and then.
+        key: of the text in JSON, or its column, where they are other than usual.
     """
     suffix = suffix_of(path)
     if suffix == ".parquet":
-        yield from _rows(path)
+        yield from tables.parquet_rows(path, key)
         read.append(FileRead(path, "utf-8"))
     else:
         text, bad_lines = TextFile(path, advance), list[int]()
         if suffix == ".json":
-            yield from entries.values(iter(text), path)
+            yield from entries.values(iter(text), path, key)
         elif suffix == ".jsonl":
-            yield from entries.lines(iter(text), path, bad_lines)
+            yield from entries.lines(iter(text), path, bad_lines, key)
+        elif suffix in tables.DELIMITERS:
+            yield from tables.rows(iter(text), path, tables.DELIMITERS[suffix], key)
         else:
-            yield from _parts(text)
+            yield from _parts(text, suffix in subtitles.SUFFIXES)
         read.append(FileRead(path, text.encoding, text.n_broken, tuple(bad_lines)))
     if state != (now := file_state(path)):
         raise UserError(
@@ -208,11 +217,12 @@ class TextFile:
             raise UserError(f"{self.path}：{error.zh}", f"{self.path}: {error.en}") from None
 
 
-def _parts(text: TextFile) -> Iterator[str]:
+def _parts(text: TextFile, as_subtitles: bool) -> Iterator[str]:
     """A text file as one document, or as several where it is very long."""
     held: list[str] = []
     size = 0
     for chunk in text:
+        as_subtitles = as_subtitles or (not held and subtitles.is_subtitles(unify_line_ends(chunk)))
         held.append(chunk)
         size += len(chunk)
         if size >= LONGEST_PART:
@@ -220,34 +230,5 @@ def _parts(text: TextFile) -> Iterator[str]:
             end = whole.rfind("\n") + 1 or len(whole)
             yield whole[:end]
             held, size = [whole[end:]], len(whole) - end
-    yield "".join(held)
-
-
-def _rows(path: Path) -> Iterator[str]:
-    """The documents of a parquet file, a batch of rows in memory at a time."""
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            f"读 {path} 需要 pyarrow。请运行 pip install pyarrow。",
-            f"reading {path} needs pyarrow. Run pip install pyarrow.",
-        ) from None
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{path} 不是完整的 parquet 文件：{error}。", f"{path} is not a complete parquet file: {error}."
-        ) from None
-    names = file.schema_arrow.names
-    keys = [key for key in entries.TEXT_KEYS if key in names]
-    if not keys:
-        raise UserError(
-            f"{path} 没有 {' / '.join(entries.TEXT_KEYS)} 列；它的列是 {' '.join(names)}。",
-            f"{path} has no column {' / '.join(entries.TEXT_KEYS)}; its columns are {' '.join(names)}.",
-        )
-    with file:
-        number = 0
-        for batch in file.iter_batches(batch_size=1000, columns=keys):
-            for row in batch.to_pylist():
-                number += 1
-                yield entries.document_of(row, path, f"第 {number} 行", f"row {number}")
+    rest = "".join(held)
+    yield subtitles.spoken(unify_line_ends(rest)) if as_subtitles else rest

@@ -30,6 +30,7 @@ CANDIDATES = ("utf-8", *TWO_BYTE, *ONE_BYTE, "utf-16-le", "utf-16-be")  # the fi
 BINARY = (
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "ZIP / DOCX / EPUB"),
+    (b"./PaxHeaders", "TAR"),
     (b"Rar!", "RAR"),
     (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     (b"\x1f\x8b", "gzip"),
@@ -206,10 +207,10 @@ def detect(sample: bytes) -> str:
         if sample.startswith(bom):
             return encoding
     for magic, kind in BINARY:
-        if sample.startswith(magic):
+        if sample.startswith(magic) or (kind == "TAR" and sample[257:262] == b"ustar"):
             raise UserError(
-                f"这是 {kind} 文件，不是文本。请先用它自己的程序导出为 txt。",
-                f"this is a {kind} file, not text. Export it as txt with its own program first.",
+                f"这是 {kind} 文件，不是文本。请先解压，或用它自己的程序导出为 txt。",
+                f"this is a {kind} file, not text. Unpack it, or export it as txt with its own program first.",
             )
     sample = joined_surrogates(sample[:SAMPLE])
     if b"\0" not in sample and (sample.isascii() or _is_long_utf8(sample)):

@@ -1,6 +1,7 @@
 """JSON entries -> documents: a list, values one after the other, or one a line.
 
-In: the text of a file in chunks. Out: the document of each entry: a string, or an object's text under one of TEXT_KEYS.
+In: the text of a file in chunks. Out: the document of each entry: a string; an object's text under one of TEXT_KEYS, or the key that is
+named; the turns of a conversation, a line each (alpaca, ShareGPT, ChatML).
 Refuses: entries of another shape, with the place and what is there instead; JSON that is none. In a file of one entry a line a line that
 is no JSON costs itself alone.
 """
@@ -16,6 +17,9 @@ from gpt2zh.system.files import parse_json
 from gpt2zh.text.json_stream import JsonReader
 
 TEXT_KEYS = ("text", "content")
+TURNS = ("messages", "conversations", "conversation")  # lists of objects with one of these:
+SAID = ("content", "value")
+TASK = ("instruction", "input", "output")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 LOOKED_AT = 20  # lines that show whether a file has one entry a line
 
@@ -29,12 +33,12 @@ def without_lone_surrogates(text: str) -> str:
     return text
 
 
-def lines(chunks: Iterator[str], path: Path, bad_lines: list[int]) -> Iterator[str]:
-    """The documents of a JSONL file. `bad_lines` gets the numbers of the lines that are no JSON."""
+def lines(chunks: Iterator[str], path: Path, bad_lines: list[int], key: str | None = None) -> Iterator[str]:
+    """The documents of a JSONL file, their text under `key` if that is given. `bad_lines` gets the numbers of the lines that are no JSON."""
     first = next(chunks, "")
     whole = itertools.chain([first], chunks)
     if not _has_an_entry_a_line(first):
-        yield from values(whole, path)
+        yield from values(whole, path, key)
         return
     number, rest = 0, ""
     for chunk in itertools.chain(whole, ["\n"]):
@@ -51,7 +55,7 @@ def lines(chunks: Iterator[str], path: Path, bad_lines: list[int]) -> Iterator[s
             except UserError:
                 bad_lines.append(number)
                 continue
-            yield document_of(entry, path, f"第 {number} 行", f"line {number}")
+            yield document_of(entry, path, f"第 {number} 行", f"line {number}", key)
 
 
 def _has_an_entry_a_line(text: str) -> bool:
@@ -68,12 +72,12 @@ def _is_entry(line: str) -> bool:
         return False
 
 
-def values(chunks: Iterator[str], path: Path) -> Iterator[str]:
-    """The documents of a JSON file."""
+def values(chunks: Iterator[str], path: Path, key: str | None = None) -> Iterator[str]:
+    """The documents of a JSON file, their text under `key` if that is given."""
     number = 0
     reader = JsonReader(chunks, path)
     for number, entry in enumerate(reader, 1):
-        yield document_of(entry, path, f"第 {number} 条", f"entry {number}")
+        yield document_of(entry, path, f"第 {number} 条", f"entry {number}", key)
     if not number and not reader.saw_text:
         raise UserError(
             f'{path} 是空文件。应是 JSON 列表，如 ["第一章……", "第二章……"]。',
@@ -81,30 +85,58 @@ def values(chunks: Iterator[str], path: Path) -> Iterator[str]:
         )
 
 
-def document_of(entry: object, path: Path | str, place_zh: str, place_en: str) -> str:
-    """The text of one entry: a string, or the first text of an object under one of TEXT_KEYS that is not empty.
+def document_of(entry: object, path: Path | str, place_zh: str, place_en: str, key: str | None = None) -> str:
+    """The text of one entry: a string, the first text of an object under one of TEXT_KEYS that is not empty, or a conversation's turns.
 
     Lone surrogates are left out here, as only an entry's escapes can make them: no decoder does.
+
+    Args:
+        key: of the text, where it is another one.
     """
+    keys = (key,) if key else TEXT_KEYS
     if isinstance(entry, str):
         return without_lone_surrogates(entry)
+    way_out = ("", "")
     if isinstance(entry, dict):
-        found = {key: entry[key] for key in TEXT_KEYS if key in entry}
+        found = {name: entry[name] for name in keys if name in entry}
         texts = [value for value in found.values() if isinstance(value, str)]
         if text := next((text for text in texts if text.strip()), ""):
             return without_lone_surrogates(text)
         if texts or (found and all(value is None for value in found.values())):  # null: a text that is missing
             return ""
+        if not found and not key and (turns := _turns(entry)) is not None:
+            return without_lone_surrogates("\n".join(turns))
+        if not found:
+            way_out = (
+                "请用 prepare_data.py --text_key 指明正文的键。",
+                " Name the text's key: prepare_data.py --text_key.",
+            )
         what = f"object with keys {', '.join(map(str, entry)) or '(none)'}"
-        for key, value in found.items():
-            what += f"; {key} is {_shown(value)}"
+        for name, value in found.items():
+            what += f"; {name} is {_shown(value)}"
     else:
         what = _shown(entry)
-    keys = " / ".join(TEXT_KEYS)
     raise UserError(
-        f"{path} {place_zh}应是一个字符串，或带 {keys} 的对象；实际是 {what}。",
-        f"{place_en} of {path} must be a string or an object with {keys}; it is: {what}.",
+        f"{path} {place_zh}应是一个字符串，或带 {' / '.join(keys)} 的对象；实际是 {what}。{way_out[0]}",
+        f"{place_en} of {path} must be a string or an object with {' / '.join(keys)}; it is: {what}.{way_out[1]}",
     )
+
+
+def _turns(entry: dict[str, object]) -> list[str] | None:
+    """What was said in a conversation, in its order, without the system's instructions; None where an entry is none."""
+    for name in TURNS:
+        turns = entry.get(name)
+        if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
+            said = [
+                next((turn[key] for key in SAID if isinstance(turn.get(key), str)), None)
+                for turn in turns
+                if "system" not in (turn.get("role"), turn.get("from"))
+            ]
+            return None if None in said else [text for text in said if text]
+    task = [entry.get(name) for name in TASK]
+    if isinstance(task[0], str) and isinstance(task[2], str):
+        return [text for text in task if isinstance(text, str) and text]
+    return None
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.text.entries import TEXT_KEYS, document_of
+from gpt2zh.text.entries import TASK, TEXT_KEYS, TURNS, document_of
 
 SAVED = ("dataset_info.json", "dataset_dict.json")
 
@@ -18,8 +18,8 @@ def is_saved_dataset(path: Path) -> bool:
     return any((path / name).exists() for name in SAVED)
 
 
-def read_dataset(name: str) -> Iterator[str]:
-    """The documents of the split "train" (or the only one) of a data set."""
+def read_dataset(name: str, key: str | None = None) -> Iterator[str]:
+    """The documents of the split "train" (or the only one) of a data set. `key`: the text's column, where it is named."""
     try:
         import datasets
     except ImportError:
@@ -41,10 +41,11 @@ def read_dataset(name: str) -> Iterator[str]:
     if isinstance(data, dict):  # several splits
         data = data["train"] if "train" in data else next(iter(data.values()))
     columns = data.column_names or []
-    if columns and not any(key in columns for key in TEXT_KEYS):
+    known = (key,) if key else (*TEXT_KEYS, *TURNS, TASK[-1])
+    if columns and not any(name in columns for name in known):
         raise UserError(
-            f"数据集 {name} 没有 {' / '.join(TEXT_KEYS)} 列；它的列是 {' '.join(columns)}。",
-            f"the data set {name} has no column {' / '.join(TEXT_KEYS)}; its columns are {' '.join(columns)}.",
+            f"数据集 {name} 没有 {' / '.join(known)} 列；它的列是 {' '.join(columns)}。请用 --text_column 指明。",
+            f"the data set {name} has no column {' / '.join(known)}; its columns are {' '.join(columns)}. Name one: --text_column.",
         )
     for number, row in enumerate(data, 1):
-        yield document_of(row, name, f"第 {number} 行", f"row {number}")
+        yield document_of(row, name, f"第 {number} 行", f"row {number}", key)

@@ -35,7 +35,8 @@ class CharacterTable:
     @staticmethod
     def can_encode(pipeline: tokenizers.Tokenizer) -> bool:
         """Whether the pipeline is one of those that split characters by themselves, as ours do."""
-        return isinstance(pipeline.model, (models.WordPiece, models.WordLevel))
+        splits = pipeline.normalizer is not None and pipeline.pre_tokenizer is not None
+        return splits and isinstance(pipeline.model, (models.WordPiece, models.WordLevel))
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts, int32, and the number of ids of each, int64. Equal to the pipeline's for each text."""
