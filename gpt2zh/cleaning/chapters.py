@@ -3,11 +3,13 @@
 In: the text of a book, line ends `\\n`.
 Out: pieces that begin at chapter headings; joined with nothing between them they are the text, to the character.
 
-A heading is a short line of its own: 第十二回 …, 卷三 …, 上卷 第一回 …, 楔子, 番外 …, Chapter 12. Bare numbers (一 / 3. / 四、) count
-only when they run 1, 2, 3 … through the whole text. A line that reads like a sentence (第二回见他时，……) is not one.
+A heading is a short line of its own: 第十二回 …, 卷三 …, 上卷 第一回 …, 楔子, 番外 …, Chapter 12. A line that reads like a sentence
+(第二回见他时，……) is not one. Other lines with a number (一 / 3. / 四、 / 【第三章】 / ☆、第三章 / Part 3) count only where their numbers grow one
+by one through the whole text, in the same frame.
 """
 
 import re
+import unicodedata
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,14 +36,20 @@ HEADING = re.compile(
     rf"){_BLANK}{{0,40}}$",
     re.MULTILINE,
 )
-_BARE = re.compile(
-    rf"^{_BLANK}{{0,40}}+[（(]?(?P<number>\d{{1,4}}|[一二三四五六七八九十百]{{1,5}})(?:[)）.．、:：]{_BLANK}*+{_BODY}|{_BLANK}++{_SHORT})?{_BLANK}{{0,40}}$",
+_CIRCLED = "①-⑳㈠-㈩"
+# A line with a number: Part 3, 【第三章】…, ☆、第三章, ## 3 …, EP03, 三、…. Its frame is what stands around the number.
+_FRAMED = re.compile(
+    rf"^{_BLANK}{{0,40}}+(?P<before>[^\n。，；{NUMERAL}{_CIRCLED}]{{0,24}}+)(?P<number>\d{{1,4}}+|[{NUMERAL}]{{1,9}}+|[{_CIRCLED}])(?P<after>[^\n。；]{{0,60}})$",
     re.MULTILINE,
 )
 MOST_HEADINGS_IN_A_ROW = 4  # more without text between are a table of contents
 LONGEST_FRONT = 40  # characters of a title page that go with the first chapter
-SHORTEST_SECTION = 200  # characters between bare numbers, on average
+SHORTEST_SECTION = 200  # characters between the headings of a series, on average
+FEWEST_IN_A_SERIES = 3
+MOST_MISSING = 3  # numbers left out between two headings of a series
+LEAST_IN_ORDER = 0.8  # share of the lines of a frame that are in order
 
+_CIRCLES = {*map(chr, range(0x2460, 0x2474)), *map(chr, range(0x3220, 0x322A))}  # ① and ㈠
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 
 
@@ -62,6 +70,8 @@ def number(numeral: str) -> int:
     """Read 12 or 一百零二; -1 for what is not a number."""
     if numeral.isdecimal():
         return int(numeral)
+    if unicodedata.numeric(numeral[0], 0) and numeral[0] in _CIRCLES:
+        return int(unicodedata.numeric(numeral[0]))
     total = unit = 0
     for character in numeral:
         if character in "十百":
@@ -74,26 +84,45 @@ def number(numeral: str) -> int:
     return total + unit
 
 
-def _numbered_sections(text: str) -> list[Heading]:
-    """Bare numbers on lines of their own, if they are 1, 2, 3 … through the whole text."""
-    found = [(number(match["number"]), match) for match in _BARE.finditer(text)]
-    sections: list[Heading] = []
-    for value, match in found:
-        if value == len(sections) + 1:
-            sections.append(Heading(match.start(), match.end(), volume=False))
-        elif value <= len(sections):
-            return []  # the count begins again: a list inside the text
-    through = sections and sections[-1].start > len(text) / 2 and sections[0].start < len(text) / 4
-    return sections if len(sections) > 2 and through and len(text) > SHORTEST_SECTION * len(sections) else []
+def _series(text: str) -> list[list[Heading]]:
+    """Lines whose numbers grow one by one through the whole text, in the same frame; the longest series first."""
+    frames: dict[tuple[str, str], list[tuple[int, Heading]]] = {}
+    for match in _FRAMED.finditer(text):
+        before, after = match["before"].strip(), match["after"]
+        if after.rstrip()[-1:] in ("，", ",", "、"):  # a sentence goes on in the next line
+            continue
+        frame = "" if after[:1] in ("", " ", "\t", "\u3000") else after[0]
+        heading = Heading(match.start(), match.end(), volume=False)
+        frames.setdefault((before, frame), []).append((number(match["number"]), heading))
+    found = (_in_order(lines, len(text), before.endswith("第")) for (before, _), lines in frames.items())
+    return sorted(filter(None, found), key=len, reverse=True)
+
+
+def _in_order(lines: list[tuple[int, Heading]], length: int, may_begin_again: bool) -> list[Heading]:
+    """The lines of a frame that are a series; none where they are a list inside the text. `length`: of the text."""
+    series: list[Heading] = []
+    last = 0
+    for value, heading in lines:
+        if last < value <= last + (MOST_MISSING if series else 1) or (series and may_begin_again and value == 1):
+            series.append(heading)
+            last = value
+        elif series and value <= last and not may_begin_again:
+            return []  # the count begins again
+    if len(series) < max(FEWEST_IN_A_SERIES, LEAST_IN_ORDER * len(lines)):
+        return []
+    through = series[-1].start > length / 2 and series[0].start < length / 4
+    return series if through and length > SHORTEST_SECTION * len(series) else []
 
 
 def _headings(text: str) -> list[Heading]:
+    """Headings that are plain by themselves, with the series they belong to; where there are none, the longest series."""
     matches = list(HEADING.finditer(text))
-    headings = [Heading(match.start(), match.end(), bool(match["volume"])) for match in matches]
-    if all(match["named"] for match in matches):  # a 自序 alone divides no book
-        sections = _numbered_sections(text)
-        headings = sorted([*headings, *sections]) if sections else []
-    return headings
+    plain = {match.start(): Heading(match.start(), match.end(), bool(match["volume"])) for match in matches}
+    chapters = {match.start() for match in matches if not match["named"]}
+    for series in _series(text):
+        if 2 * len(chapters & {heading.start for heading in series}) >= len(chapters):
+            return sorted(({heading.start: heading for heading in series} | plain).values())
+    return list(plain.values()) if chapters else []  # a 自序 alone divides no book
 
 
 def heading_runs(text: str) -> list[list[Heading]]:

@@ -21,6 +21,7 @@ from gpt2zh.text.folder import REPORT_TITLE
 
 EXAMPLES = 5  # shown of each kind
 LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
+LONGEST_CHAPTER = 50_000  # characters; a longer piece is most likely a book whose headings were not found
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
 WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
@@ -44,6 +45,7 @@ class Source:
     read: int = 0
     cleaned: int = 0
     n_pieces: int = 0
+    longest: int = 0
     in_duplicates: int = 0
     in_paragraphs: int = 0
     in_short: int = 0
@@ -109,6 +111,7 @@ class Report:
         source.read += prepared.n_characters
         source.cleaned += sum(map(len, prepared.pieces))
         source.n_pieces += len(prepared.pieces)
+        source.longest = max(source.longest, *map(len, prepared.pieces), 0)
         source.n_suspects += len(prepared.suspects)
         source.suspects += prepared.suspects[: EXAMPLES - len(source.suspects)]
         for name, count in prepared.counts.items():
@@ -195,6 +198,13 @@ class Report:
                     (
                         f"注意：{source.name} 清洗后只剩 {share:.0%} 的字，请看报告。",
                         f"note: the rules left only {share:.0%} of the characters of {source.name}; see the report.",
+                    )
+                )
+            if source.longest > LONGEST_CHAPTER:
+                shown.append(
+                    (
+                        f"注意：{source.name} 有一篇长 {source.longest} 字：可能有没认出的章节标题（共切成 {source.n_pieces} 篇）。",
+                        f"note: a piece of {source.name} has {source.longest} characters: its chapters' headings may not have been found ({source.n_pieces} pieces in all).",
                     )
                 )
             zh, en = self.all_faults(source)
