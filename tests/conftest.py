@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from launched import Launched, ended_after_use
+
+settings.register_profile("same", derandomize=True)  # the same examples every time: a gate that fails must fail again
+settings.load_profile("same")
 
 # Models of the tests are tiny: two threads would only wait for each other, for minutes beside another busy program.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -7,7 +7,7 @@ Out: the text, and per rule how many places it changed and some of them, before 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from gpt2zh.cleaning import advertising, characters, layout, markup, mojibake
+from gpt2zh.cleaning import advertising, characters, layout, markup, mojibake, pages
 from gpt2zh.cleaning.edits import EXAMPLES, Edit
 
 MOST_PASSES = 8  # one is enough, but for text that was escaped twice and the like
@@ -23,6 +23,7 @@ class Rule(NamedTuple):
 
 
 RULES = (
+    Rule("pages", "页码、页眉（每页一次，插在句中）", "page numbers and running titles, once a page", pages.pages),
     Rule("line_ends", "换行统一为 LF", "line ends are LF", markup.line_ends),
     Rule("mojibake", "以前解码错了的行（娓呮櫒鐨 → 清晨的）", "lines that were wrongly decoded before", mojibake.mojibake),
     Rule("markup", "HTML 标签、注释、脚本", "HTML tags, comments, scripts", markup.markup),

@@ -43,7 +43,7 @@ def book(headings: list[str], seed: int) -> str:
 @given(
     st.sampled_from(FRAMES),
     st.sampled_from([str, as_chinese, lambda n: f"{n:03d}"]),
-    st.integers(3, 24),
+    st.integers(4, 24),
     st.integers(0, 500),
     st.sets(st.integers(2, 20), max_size=1),
     st.booleans(),
