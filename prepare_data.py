@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from gpt2zh.cleaning.duplicates import DuplicateFinder, ParagraphCounter, RepeatedParagraphs, near_threshold
 from gpt2zh.cleaning.keep import write_kept
+from gpt2zh.cleaning.page import write_page
 from gpt2zh.cleaning.prepare import CONVERSIONS, Prepared, Steps, load_converter, preparer
 from gpt2zh.cleaning.report import Report, Source
 from gpt2zh.cleaning.rules import RULES
@@ -25,7 +26,7 @@ from gpt2zh.cleaning.sources import find_sources, raw_texts
 from gpt2zh.errors import run_script, say
 from gpt2zh.flags.prepare_data import prepare_data_flags
 from gpt2zh.shards.plan import hold_out
-from gpt2zh.system.files import require_writable, write_text
+from gpt2zh.system.files import require_writable
 from gpt2zh.system.workers import batches, n_cores, ordered_map
 from gpt2zh.text.writer import HeldPieces
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
     # ----- 5. report -------------------------------------------------------------------------------------------------
-    write_text(report_path, report.markdown())
+    write_page(report_path, report)
     for line in report.lines():
         say(*line)
     written = [str(flags.output), *([str(val_path)] if n_validation else [])]

@@ -3,7 +3,10 @@
 In: texts of any kind. Out: lines of Markdown.
 """
 
+import re
 from collections.abc import Sequence
+
+from gpt2zh.console import visible
 
 EXCERPT = 60  # characters of an example
 
@@ -11,7 +14,13 @@ EXCERPT = 60  # characters of an example
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return lines + [f"| {' | '.join(str(cell).replace('|', '¦') for cell in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+
+
+def plain(value: object) -> str:
+    """A value as Markdown shows it: no tags, no table's borders, no control characters."""
+    text = visible(str(value)).replace("|", "¦").replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", text)
 
 
 def excerpt(text: str) -> str:

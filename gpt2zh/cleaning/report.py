@@ -1,30 +1,32 @@
-"""What prepare_data.py kept and dropped, counted for every file and rule, as a page that a person can judge.
+"""What prepare_data.py kept and dropped, counted for every file and rule.
 
-In: what each step did. Out: a few lines for the console, a Markdown page.
+In: what each step did. Out: the counts, for `page`; a few lines for the console.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gpt2zh.cleaning.duplicates import Duplicate
-from gpt2zh.cleaning.markdown import code, excerpt, table
+from gpt2zh.cleaning.markdown import excerpt
 from gpt2zh.cleaning.mojibake import Suspect
 from gpt2zh.cleaning.prepare import Prepared
-from gpt2zh.cleaning.rules import RULES
-from gpt2zh.errors import UserError, bilingual
+from gpt2zh.errors import UserError
 from gpt2zh.text.corpus import FileRead
-from gpt2zh.text.folder import REPORT_TITLE
 
 EXAMPLES = 5  # shown of each kind
 LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
+TRADITIONAL, SIMPLIFIED = (
+    "們個這來說時沒還後會為對",
+    "们个这来说时没还后会为对",
+)  # frequent characters that tell which a text is
+MOST_SHARED = 0.1  # share of a book that earlier files have without a word
 LONGEST_CHAPTER = 50_000  # characters; a longer piece is most likely a book whose headings were not found
 MOST_LISTED = 200  # duplicates
 MOST_COUNTED = 10_000  # different repeated paragraphs
-WITHOUT_EXAMPLES = {"line_ends", "empty_lines", "indents"}  # nothing to see
 
 
 @dataclass
@@ -40,6 +42,9 @@ class Source:
     faults: tuple[str, str] = ("", "")
     problem: tuple[str, str] | None = None
     n_suspects: int = 0
+    there: float = 0.0
+    n_traditional: int = 0
+    n_simplified: int = 0
     suspects: list[Suspect] = field(default_factory=list)
     n_texts: int = 0
     read: int = 0
@@ -112,6 +117,9 @@ class Report:
         source.cleaned += sum(map(len, prepared.pieces))
         source.n_pieces += len(prepared.pieces)
         source.longest = max(source.longest, *map(len, prepared.pieces), 0)
+        for piece in prepared.pieces:
+            source.n_traditional += sum(map(piece.count, TRADITIONAL))
+            source.n_simplified += sum(map(piece.count, SIMPLIFIED))
         source.n_suspects += len(prepared.suspects)
         source.suspects += prepared.suspects[: EXAMPLES - len(source.suspects)]
         for name, count in prepared.counts.items():
@@ -133,6 +141,11 @@ class Report:
     def name_originals(self, duplicates: dict[int, Duplicate]) -> None:
         """Note which kept pieces the page will name beside their copies."""
         self.kept_places = {duplicate.of: ("", "") for duplicate in islice(duplicates.values(), MOST_LISTED)}
+
+    def note_share(self, source: int, there: float, n_pieces: int) -> None:
+        """Note how much of a file, of so many pieces, earlier ones have."""
+        if n_pieces > 1:
+            self.sources[source].there = max(self.sources[source].there, there)
 
     def drop_duplicate(self, source: int, text: str, duplicate: Duplicate) -> None:
         """Count a piece that repeats an earlier one."""
@@ -200,6 +213,13 @@ class Report:
                         f"note: the rules left only {share:.0%} of the characters of {source.name}; see the report.",
                     )
                 )
+            if MOST_SHARED < source.there and source.kept:
+                shown.append(
+                    (
+                        f"注意：{source.name} 的 {source.there:.0%} 在前面的文件里已有（另一版本？）；留下 {source.n_kept} 篇 {source.kept} 字。",
+                        f"note: earlier files have {source.there:.0%} of {source.name} (another edition?); {source.n_kept} pieces of {source.kept} characters are kept.",
+                    )
+                )
             if source.longest > LONGEST_CHAPTER:
                 shown.append(
                     (
@@ -210,7 +230,25 @@ class Report:
             zh, en = self.all_faults(source)
             if zh or source.encoding not in ("", "utf-8", "utf-8-sig"):
                 shown.append((f"{source.name}：{source.encoding or 'utf-8'}{zh}", f"{source.encoding or 'utf-8'}{en}"))
-        return [*shown, self.totals()]
+        return [*shown, *self.mixed(), self.totals()]
+
+    def mixed(self) -> Iterator[tuple[str, str]]:
+        """A hint at --convert where files in traditional and in simplified characters are together."""
+        kinds = [
+            (source.name, source.n_traditional > source.n_simplified)
+            for source in self.sources
+            if source.n_traditional + source.n_simplified
+        ]
+        traditional = [name for name, is_traditional in kinds if is_traditional]
+        if 0 < len(traditional) < len(kinds):
+            rare = len(traditional) <= len(kinds) / 2
+            names = traditional if rare else [name for name, is_traditional in kinds if not is_traditional]
+            shown = " ".join(names[:EXAMPLES]) + (" …" if len(names) > EXAMPLES else "")
+            zh, en, convert = ("繁体", "traditional", "t2s") if rare else ("简体", "simplified", "s2t")
+            yield (
+                f"注意：{len(names)} 个文件是{zh}，其余不是：{shown}。要统一，请加 --convert {convert}。",
+                f"note: {len(names)} files are in {en} characters, the others are not: {shown}. To have all alike, give --convert {convert}.",
+            )
 
     def totals(self) -> tuple[str, str]:
         """What became of the characters, in one sentence."""
@@ -224,90 +262,3 @@ class Report:
             f"{n_duplicates} duplicates of {total('in_duplicates')} characters; {self.n_paragraphs} repeated paragraphs of {total('in_paragraphs')} characters; "
             f"{self.n_short} too short; {total('n_kept')} of {total('kept')} characters kept ({self.n_validation} of them for validation)",
         )
-
-    def markdown(self) -> str:
-        """The page."""
-        parts = [
-            REPORT_TITLE,
-            self.totals()[0] + "。",
-            self.totals()[1] + ".",
-            self._sources(),
-            self._rules(),
-            self._duplicates(),
-            self._paragraphs(),
-        ]
-        return "\n\n".join(part for part in parts if part) + "\n"
-
-    def _sources(self) -> str:
-        head = "文件 / file|编码 / encoding|坏字 / broken|读入字数 / read|清洗后 / cleaned|重复文章 / duplicates|重复段落 / paragraphs|过短 / short|留下篇数 / kept|留下字数 / characters"
-        rows = [
-            [
-                source.name, source.encoding or "-", source.n_broken, source.read, source.cleaned, source.in_duplicates,
-                source.in_paragraphs, source.in_short, source.n_kept, source.kept,
-            ]
-            for source in self.sources
-        ]  # fmt: skip
-        problems = [
-            f"- **{bilingual('没有读完', 'not read')}**：{s.name}：{bilingual(*s.problem)}"
-            for s in self.sources
-            if s.problem
-        ]
-        faults = [(source.name, self.all_faults(source)) for source in self.sources]
-        problems += [f"- {name}{bilingual(*texts)}" for name, texts in faults if texts[0]]
-        return (
-            f"## {bilingual('文件', 'files')}\n\n" + "\n".join([*table(head.split("|"), rows), "", *problems]).rstrip()
-        )
-
-    def _rules(self) -> str:
-        lines = [
-            f"## {bilingual('清洗规则', 'rules')}",
-            "",
-            bilingual(
-                "关掉一条：`--skip_rules 名字`。例子是改前 → 改后。",
-                "switch one off with `--skip_rules name`. Examples are before → after.",
-            ),
-        ]
-        for rule in RULES:
-            if rule.name not in self.rules:
-                lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{bilingual('没有用', 'off')}"]
-                continue
-            work = self.rules[rule.name]
-            lines += ["", f"### {rule.name}：{bilingual(rule.zh, rule.en)}：{self._work(work)}"]
-            examples = [] if rule.name in WITHOUT_EXAMPLES else work.examples[:EXAMPLES]
-            if examples:
-                lines.append("")
-            lines += [f"- {code(one.before)} → {code(one.after)}（{one.file}）" for one in examples]
-        return "\n".join(lines)
-
-    @staticmethod
-    def _work(work: RuleWork) -> str:
-        if not work.n_places:
-            return "0"
-        return bilingual(
-            f"{work.n_places} 处，少了 {work.removed} 字", f"{work.n_places} places, {work.removed} characters fewer"
-        )
-
-    def _duplicates(self) -> str:
-        if not self.dropped:
-            return ""
-        rows = [
-            [one.beginning, one.file, one.kind, f"{one.similarity:.2f}", *self._original(one.of)]
-            for one in self.dropped
-        ]
-        head = "去掉的 / dropped|文件 / file|种类 / kind|相似 / similarity|留下的 / kept|文件 / file"
-        intro = bilingual(
-            f"完全相同（exact）{self.n_exact} 篇，近似（near）{self.n_near} 篇，大半段落已有（paragraphs）{self.n_repeated} 篇",
-            f"{self.n_exact} equal (exact), {self.n_near} alike (near), {self.n_repeated} mostly of earlier paragraphs (paragraphs)",
-        ) + (f"（≥ {self.threshold}）" if self.threshold else "")
-        return f"## {bilingual('重复的文章', 'duplicates')}\n\n{intro}\n\n" + "\n".join(table(head.split("|"), rows))
-
-    def _original(self, number: int | None) -> tuple[str, str]:
-        """The beginning and the file of a kept piece; blank where there is none, or it was not kept."""
-        return ("", "") if number is None else self.kept_places.get(number, ("", ""))
-
-    def _paragraphs(self) -> str:
-        if not self.repeated:
-            return ""
-        rows = [[text, count] for text, count in self.repeated.most_common(4 * EXAMPLES)]
-        head = ["段落 / paragraph", "去掉次数 / dropped"]
-        return f"## {bilingual('重复的段落', 'repeated paragraphs')}\n\n" + "\n".join(table(head, rows))

@@ -116,7 +116,7 @@ def test_copies_are_dropped_once_and_named(tmp_path: Path, chapters: list[str]) 
 
 
 def test_every_character_that_cleaning_left_is_accounted_for(tmp_path: Path, chapters: list[str]) -> None:
-    mixed = "\n".join(["第九章", "新的一段。" * 500, *chapters[0].split("\n")[1:4]])
+    mixed = "\n".join(["第九章", "新的一段。" * 2000, *chapters[0].split("\n")[1:4]])
     _write(tmp_path / "a.txt", "\n".join([*chapters, chapters[1], mixed, "第十章", "短。"]))
     text = prepared(tmp_path, "a.txt", "--min_length", 20)
     row = next(
