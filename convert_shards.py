@@ -8,9 +8,9 @@ import gpt2zh.needs  # noqa: F401
 
 # isort: split
 
-import shlex
 from collections.abc import Sequence
 
+from gpt2zh.console import command_line
 from gpt2zh.errors import run_script, say
 from gpt2zh.flags.convert_shards import ConvertFlags, convert_shards_flags
 from gpt2zh.flags.train import train_flags
@@ -68,7 +68,7 @@ def training_command(flags: ConvertFlags) -> str:
             words += [f"--{name}", getattr(flags.documents, name)]
     if defaults.corpus.raw_data_path.exists():  # a corpus that is there would be tokenised in place of these shards
         words += ["--raw_data_path", "none"]
-    return shlex.join(map(str, words))
+    return command_line(words)
 
 
 def export(flags: ConvertFlags) -> None:

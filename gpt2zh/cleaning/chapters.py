@@ -36,7 +36,7 @@ HEADING = re.compile(
     rf"){_BLANK}{{0,40}}$",
     re.MULTILINE,
 )
-_CIRCLED = "①-⑳㈠-㈩"
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳㈠㈡㈢㈣㈤㈥㈦㈧㈨㈩"
 # A line with a number: Part 3, 【第三章】…, ☆、第三章, ## 3 …, EP03, 三、…. Its frame is what stands around the number.
 _FRAMED = re.compile(
     rf"^{_BLANK}{{0,40}}+(?P<before>[^\n。，；{NUMERAL}{_CIRCLED}]{{0,24}}+)(?P<number>\d{{1,4}}+|[{NUMERAL}]{{1,9}}+|[{_CIRCLED}])(?P<after>[^\n。；]{{0,60}})$",
@@ -49,7 +49,6 @@ FEWEST_IN_A_SERIES = 3
 MOST_MISSING = 3  # numbers left out between two headings of a series
 LEAST_IN_ORDER = 0.8  # share of the lines of a frame that are in order
 
-_CIRCLES = {*map(chr, range(0x2460, 0x2474)), *map(chr, range(0x3220, 0x322A))}  # ① and ㈠
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 
 
@@ -70,8 +69,8 @@ def number(numeral: str) -> int:
     """Read 12 or 一百零二; -1 for what is not a number."""
     if numeral.isdecimal():
         return int(numeral)
-    if unicodedata.numeric(numeral[0], 0) and numeral[0] in _CIRCLES:
-        return int(unicodedata.numeric(numeral[0]))
+    if numeral in _CIRCLED:
+        return int(unicodedata.numeric(numeral))
     total = unit = 0
     for character in numeral:
         if character in "十百":

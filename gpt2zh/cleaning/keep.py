@@ -16,9 +16,7 @@ from gpt2zh.errors import UserError
 from gpt2zh.text.writer import CorpusWriter, HeldPieces
 
 LEAST_KEPT = 0.5  # of a piece; where repeated paragraphs leave less, the rest is shreds
-MOST_HOLES = (
-    0.1  # share of a piece: an advertisement, a notice. Where more is repeated, it stays whole, or goes with its book
-)
+MOST_HOLES = 0.1  # share of a piece: an advertisement. Where more is repeated, it stays whole, or goes with its book
 MOSTLY_THERE = 0.5  # share of a book that earlier files have: then what is left of it are shreds
 LARGEST_GROUP = 1 << 24  # characters of a file that are looked at together
 
@@ -63,14 +61,11 @@ def write_kept(
                     report.drop_duplicate(source, piece, copy)
                     continue
                 lines = piece.split("\n")
-                kept = repeats.without(lines)
-                text = "\n".join(kept).strip()
+                kept, text = _without_repeats(piece, lines, repeats, most_holes)
                 if len(piece) - len(text) > most_holes * len(piece):
                     gone.add(number)
                     report.drop_repeated(source, piece, text)
                     continue
-                if len(piece) - len(text) > MOST_HOLES * len(piece):
-                    kept, text = lines, piece  # whole, rather than full of holes
                 report.drop_paragraphs(source, lines, kept, len(piece) - len(text))
                 if len(text) < max(1, min_length):
                     gone.add(number)
@@ -85,6 +80,16 @@ def write_kept(
             zh, en = report.totals()
             raise UserError(f"没有留下任何文字：{zh}。", f"no text is left: {en}.")
     return val.n_written
+
+
+def _without_repeats(
+    piece: str, lines: list[str], repeats: RepeatedParagraphs, most_holes: float
+) -> tuple[list[str], str]:
+    """The lines of a piece that no earlier one has, and their text; all of them where that is whole rather than full of holes."""
+    kept = repeats.without(lines)
+    text = "\n".join(kept).strip()
+    holes = 1 - len(text) / len(piece)
+    return (lines, piece) if MOST_HOLES < holes <= most_holes else (kept, text)
 
 
 def _by_source(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -13,6 +13,10 @@ from gpt2zh.cleaning.mojibake import Suspect, suspects
 from gpt2zh.cleaning.rules import RULES, clean
 from gpt2zh.errors import UserError
 
+TRADITIONAL, SIMPLIFIED = (
+    "們個這來說時沒還後會為對",
+    "们个这来说时没还后会为对",
+)  # frequent: they tell the script of a text
 CONVERSIONS = ("none", "t2s", "s2t", "tw2sp", "s2twp", "hk2s", "s2hk")
 
 
@@ -38,6 +42,8 @@ class Prepared:
     removed: dict[str, int]
     examples: dict[str, list[tuple[str, str]]]
     suspects: list[Suspect]
+    n_traditional: int
+    n_simplified: int
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,12 @@ def preparer(steps: Steps) -> Callable[[list[RawText]], list[Prepared]]:
         text = convert(cleaned.text)
         pieces = [piece.strip() for piece in (split_chapters(text) if raw.is_book else [text])]
         pieces = [piece for piece in pieces if piece]
+        scripts = [sum(map(text.count, characters)) for characters in (TRADITIONAL, SIMPLIFIED)]
         signatures = [sign(piece) for piece in pieces]
         numbers = [paragraph_numbers(piece.split("\n")) if steps.paragraphs else b"" for piece in pieces]
-        return Prepared(raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:], suspects(raw.text))
+        return Prepared(
+            raw.source, len(raw.text), pieces, signatures, numbers, *cleaned[1:], suspects(raw.text), *scripts
+        )
 
     return lambda texts: [prepare_text(raw) for raw in texts]
 

@@ -19,10 +19,6 @@ from gpt2zh.text.corpus import FileRead
 
 EXAMPLES = 5  # shown of each kind
 LEAST_CLEANED = 0.6  # share of a file's characters; indents and tags of a web page take less than the rest
-TRADITIONAL, SIMPLIFIED = (
-    "們個這來說時沒還後會為對",
-    "们个这来说时没还后会为对",
-)  # frequent characters that tell which a text is
 MOST_SHARED = 0.1  # share of a book that earlier files have without a word
 LONGEST_CHAPTER = 50_000  # characters; a longer piece is most likely a book whose headings were not found
 MOST_LISTED = 200  # duplicates
@@ -117,9 +113,8 @@ class Report:
         source.cleaned += sum(map(len, prepared.pieces))
         source.n_pieces += len(prepared.pieces)
         source.longest = max(source.longest, *map(len, prepared.pieces), 0)
-        for piece in prepared.pieces:
-            source.n_traditional += sum(map(piece.count, TRADITIONAL))
-            source.n_simplified += sum(map(piece.count, SIMPLIFIED))
+        source.n_traditional += prepared.n_traditional
+        source.n_simplified += prepared.n_simplified
         source.n_suspects += len(prepared.suspects)
         source.suspects += prepared.suspects[: EXAMPLES - len(source.suspects)]
         for name, count in prepared.counts.items():

@@ -222,7 +222,7 @@ def _parts(text: TextFile, as_subtitles: bool) -> Iterator[str]:
     held: list[str] = []
     size = 0
     for chunk in text:
-        as_subtitles = as_subtitles or (not held and subtitles.is_subtitles(unify_line_ends(chunk)))
+        as_subtitles = as_subtitles or (not held and subtitles.is_subtitles(chunk))
         held.append(chunk)
         size += len(chunk)
         if size >= LONGEST_PART:

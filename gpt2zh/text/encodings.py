@@ -27,23 +27,23 @@ BOMS = (
 TWO_BYTE = ("gb18030", "big5hkscs")
 ONE_BYTE = ("cp932", "cp1252")  # Shift-JIS too has characters of one byte
 CANDIDATES = ("utf-8", *TWO_BYTE, *ONE_BYTE, "utf-16-le", "utf-16-be")  # the first of equals: ASCII is UTF-8
-BINARY = (
-    (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "ZIP / DOCX / EPUB"),
-    (b"./PaxHeaders", "TAR"),
-    (b"Rar!", "RAR"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
-    (b"\x1f\x8b", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ", "xz"),
-    (b"\xd0\xcf\x11\xe0", "DOC / XLS"),
-    (b"{\\rtf", "RTF"),
-    (b"\x89PNG", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"RIFF", "WAV / WEBP"),
-    (b"SQLite", "SQLite"),
-    (b"\x7fELF", "ELF"),
+BINARY = (  # where in a file, what stands there, and what the file is
+    (0, b"%PDF", "PDF"),
+    (0, b"PK\x03\x04", "ZIP / DOCX / EPUB"),
+    (0, b"Rar!", "RAR"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ", "xz"),
+    (0, b"\xd0\xcf\x11\xe0", "DOC / XLS"),
+    (0, b"{\\rtf", "RTF"),
+    (0, b"\x89PNG", "PNG"),
+    (0, b"GIF8", "GIF"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"RIFF", "WAV / WEBP"),
+    (0, b"SQLite", "SQLite"),
+    (0, b"\x7fELF", "ELF"),
+    (257, b"ustar", "TAR"),
 )
 MOST_CONTROLS = 0.05  # share of control characters above which a file is not text
 MOST_MEAN_COST = 12.0  # of a character, above which UTF-16 is not text; prose in any language costs 5 to 10
@@ -206,8 +206,8 @@ def detect(sample: bytes) -> str:
     for bom, encoding in BOMS:
         if sample.startswith(bom):
             return encoding
-    for magic, kind in BINARY:
-        if sample.startswith(magic) or (kind == "TAR" and sample[257:262] == b"ustar"):
+    for place, magic, kind in BINARY:
+        if sample.startswith(magic, place):
             raise UserError(
                 f"这是 {kind} 文件，不是文本。请先解压，或用它自己的程序导出为 txt。",
                 f"this is a {kind} file, not text. Unpack it, or export it as txt with its own program first.",

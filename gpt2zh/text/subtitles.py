@@ -5,6 +5,8 @@ In: the text of an SRT, VTT, ASS or LRC file, by its name or by how it begins. O
 
 import re
 
+from gpt2zh.system.files import unify_line_ends
+
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa", ".lrc")
 LOOKED_AT = 2000  # characters that show what a text is
 _TIMES = re.compile(r"^\d{1,3}:\d\d(?::\d\d)?[,.]\d{1,3} +--> +\d.*$", re.M)
@@ -17,7 +19,7 @@ _DIALOGUE = re.compile(r"^Dialogue:(?:[^,\n]*,){9}(.*)$", re.M)
 
 def is_subtitles(text: str) -> bool:
     """Whether a text of another name begins as subtitles or lyrics do."""
-    beginning = text[:LOOKED_AT].lstrip("\ufeff\n ")
+    beginning = unify_line_ends(text[:LOOKED_AT]).lstrip("\ufeff\n ")
     if beginning.startswith("WEBVTT") or _NUMBERED_TIMES.match(beginning):
         return True
     lines = [line for line in beginning.split("\n") if line.strip()][:-1]

@@ -5,7 +5,6 @@ Refuses: a table without a column that is plainly the text's, with the names of 
 """
 
 import csv
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from gpt2zh.text import entries
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 COLUMNS = (*entries.TEXT_KEYS, "body", "正文", "文本", "内容", "文章", "全文")  # of a CSV or TSV file, in whatever case
+LONGEST_FIELD = 2**31 - 1  # bytes: the most that every system takes
 BATCH = 1000  # rows of parquet in memory at a time
 
 
 def rows(chunks: Iterator[str], path: Path, delimiter: str, column: str | None) -> Iterator[str]:
     """The documents of a CSV or TSV file, whose first row names its columns; of one without names and with one column, all rows."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST_FIELD)
     table = csv.reader(_lines(chunks), delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(table, [])]

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 
-from gpt2zh.system.files import encoded, naming, new_file
+from gpt2zh.system.files import naming, new_file
 
 
 class CorpusWriter:
@@ -43,7 +43,7 @@ class CorpusWriter:
             text = json.dumps({"text": document}, ensure_ascii=False) + "\n"
         else:
             text = (",\n" if self.n_written else "[\n") + json.dumps(document, ensure_ascii=False)
-        self.file.write(encoded(text))
+        self.file.write(text.encode())
         self.n_written += 1
 
 
@@ -65,7 +65,7 @@ class HeldPieces:
 
     def add(self, source: int, text: str) -> None:
         with naming(self.folder):
-            self.file.write(encoded(json.dumps([source, text], ensure_ascii=False)) + b"\n")
+            self.file.write(json.dumps([source, text], ensure_ascii=False).encode() + b"\n")
         self.n_pieces += 1
 
     def __iter__(self) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,6 @@ the command names, changes a file that was given to it, or prints an escape sequ
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
@@ -70,8 +69,7 @@ def child(folder: Path, kind: Callable[[Random], Command], chance: Random) -> No
         os.environ.update(HOME=str(folder.parent / "home"), TMPDIR=str(folder / "tmp"), HF_HUB_OFFLINE="1")
         resource.setrlimit(resource.RLIMIT_CPU, (used_seconds() + SECONDS, used_seconds() + SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        sys.argv = [script, *arguments]
-        run_script(load(script).main)
+        run_script(lambda: call(script, *arguments))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -89,15 +87,6 @@ def used_seconds() -> int:
     """Processor time of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return int(usage.ru_utime + usage.ru_stime) + 1
-
-
-def load(script: str) -> Any:
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def wait(pid: int) -> tuple[int, float]:
