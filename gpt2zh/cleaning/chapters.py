@@ -109,7 +109,7 @@ def _in_order(lines: list[tuple[int, Heading]], length: int, may_begin_again: bo
             return []  # the count begins again
     if len(series) < max(FEWEST_IN_A_SERIES, LEAST_IN_ORDER * len(lines)):
         return []
-    through = series[-1].start > length / 3 and series[0].start < length / 4
+    through = series[-1].start > length / 2 and series[0].start < length / 4
     return series if through and length > SHORTEST_SECTION * len(series) else []
 
 

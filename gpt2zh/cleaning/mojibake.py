@@ -24,9 +24,9 @@ _MISTAKES = (
     ("big5hkscs", "gb18030"),
     ("gb18030", "gb18030"),  # of a line that lacks a byte, all that follows is paired wrongly
 )
-# Of UTF-8 that is read as GBK two kinds of bytes are lost: 0x80, which GBK has not, and the last of a line, if it has no partner.
-_WITH_A_LOST = re.compile(rb"[\xe0-\xef](?:\xff[\x80-\xbf]|[\x80-\xbf]\xff)")
-_LAST = {mark.encode()[:2] + lost: mark.encode() for mark in "。”" for lost in (b"\xff", b"?")}  # what lines end with
+# Of UTF-8 that is read as GBK two kinds of bytes are lost: 0x80, which GBK has not, and the last before a byte of ASCII, if it has no
+# partner. Only the first can be told: what follows it is not ASCII.
+_WITH_A_LOST = re.compile(rb"[\xe0-\xef](?:\xff[\x80-\xbf]|[\x80-\xbf]\xff(?=[\x80-\xff]))")
 USUAL = 9.0  # cost of a character that is guessed
 LEAST_GAIN = 0.75  # of the cost, that is to be left
 MOST_LOST = 0.1  # share of the characters
@@ -84,13 +84,23 @@ def _undo(line: str, mistakes: Sequence[tuple[str, str]], gain: float) -> _Undon
         if data is None:
             continue
         if right == "utf-8":
-            data = _WITH_A_LOST.sub(_guessed, data[:-3] + _LAST.get(data[-3:], data[-3:]))
+            data = _WITH_A_LOST.sub(_guessed, _ended(data))
         candidate = divide(data, right) if wrong == right else data.decode(right, "gpt2zh.broken")
         candidate = re.sub(f"{BROKEN}+", BROKEN, candidate)
         lost = candidate.count(BROKEN)
         if lost <= MOST_LOST * len(candidate) and cost_of(candidate) < cost:
             best, cost = _Undone(candidate.replace(BROKEN, "\ufffd"), lost, (wrong, right)), cost_of(candidate)
     return best
+
+
+def _ended(data: bytes) -> bytes:
+    """A line of UTF-8 with the mark it ends with, where that lacks its last byte: 。, or ” where no other quotation is open."""
+    whole, last = data[:-1], data[-1:]
+    if last in (b"\xff", b"?") and whole.endswith(b"\xe3\x80"):
+        return whole + b"\x82"
+    if last in (b"\xff", b"?") and whole.endswith(b"\xe2\x80") and "‘".encode() not in whole:
+        return whole + b"\x9d"
+    return data
 
 
 def _guessed(match: re.Match[bytes]) -> bytes:

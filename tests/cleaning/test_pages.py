@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpt2zh.cleaning.pages import pages
@@ -30,9 +30,12 @@ FEET = [
 HEADS = ["", "旧桥夜话", "旧桥夜话　　第一章　河边"]
 
 
-def printed(paragraphs: list[str], width: int, n_lines: int, head: str, foot: str, first: int, feed: str) -> str:
-    """Paragraphs as pdftotext writes them: `width` characters a line, `n_lines` a page."""
-    lines = [line[i : i + width] for line in ("　　" + p for p in paragraphs) for i in range(0, len(line), width)]
+def wrapped(paragraphs: list[str], width: int) -> list[str]:
+    return [line[i : i + width] for line in ("　　" + p for p in paragraphs) for i in range(0, len(line), width)]
+
+
+def printed(lines: list[str], n_lines: int, head: str, foot: str, first: int, feed: str) -> str:
+    """Lines as pdftotext writes them, so many a page."""
     cut = [lines[i : i + n_lines] for i in range(0, len(lines), n_lines)]
     out = []
     for number, page in enumerate(cut, first):
@@ -40,7 +43,7 @@ def printed(paragraphs: list[str], width: int, n_lines: int, head: str, foot: st
     return feed.join(f"{page}\n" for page in out)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, len(PARAGRAPHS) - 61),
     st.integers(24, 40),
@@ -50,12 +53,21 @@ def printed(paragraphs: list[str], width: int, n_lines: int, head: str, foot: st
     st.sampled_from([1, 7, 195]),
     st.sampled_from(["\f", "", "\n"]),
 )
-def test_what_a_page_adds_goes_and_the_sentence_closes_over_it(  # type: ignore[no-untyped-def]
-    start, width, n_lines, head, foot, first, feed
-) -> None:
-    paragraphs = PARAGRAPHS[start : start + 60]
-    text = printed(paragraphs, width, n_lines, head, foot, first, feed)
-    assert clean(text).text.split("\n") == paragraphs
+def test_what_a_page_adds_goes_and_all_else_stays(start, width, n_lines, head, foot, first, feed) -> None:  # type: ignore[no-untyped-def]
+    """Where pages end inside sentences, or form feeds part them."""
+    lines = wrapped(PARAGRAPHS[start : start + 60], width)
+    ends = lines[n_lines - 1 :: n_lines]
+    assume(feed == "\f" or sum(line[-1].isalnum() for line in ends) >= 0.25 * (len(ends) + 1))
+    text = printed(lines, n_lines, head, foot, first, feed)
+    assert [line for line in pages(text).text.split("\n") if line.strip(" \f")] == lines
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("foot", FEET)
+@pytest.mark.parametrize("feed", ["\f", "", "\n"])
+def test_the_sentence_closes_over_it(head: str, foot: str, feed: str) -> None:
+    text = printed(wrapped(PARAGRAPHS[:60], 30), 26, head, foot, 1, feed)
+    assert clean(text).text.split("\n") == PARAGRAPHS[:60]
 
 
 @pytest.mark.parametrize("document", range(71))
