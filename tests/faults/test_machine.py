@@ -41,7 +41,7 @@ def small_disk(hurt: Place) -> Iterator[Path]:
 def test_on_a_full_disk_training_goes_on_the_old_checkpoint_stays_and_saving_is_tried_again(
     alone: Place, hurt: Place, small_disk: Path
 ) -> None:
-    run = hurt.start(faults=[["retry_soon"], ["slow_steps", 0.2]])
+    run = hurt.start(faults=[["retry_soon"], ["slow_steps", 0.4]])
     wait_until(lambda: len(list(small_disk.glob("checkpoints/step_*/SHA256SUMS"))) == 2)
     old = {path: path.read_bytes() for path in small_disk.glob("checkpoints/step_*/*")}
     filler = small_disk / "filler"
