@@ -15,10 +15,12 @@ import numpy as np
 from tokenizers import Tokenizer, models, trainers
 
 from gpt2zh.errors import UserError
+from gpt2zh.system.signals import interruptible
 from tokenizations.pipelines import BYTES, SURFACE, build_bpe, build_unigram, keep_whole, split_subwords
 from tokenizations.vocabulary import CONTROL_TOKENS
 
 LONGEST_PIECE = 16  # characters
+KEPT_STEP, SAME_SCORE, SCORE_DIGITS = 1e-4, 1e-5, 6  # of the Unigram trainer's scores, see `settled`
 
 
 def learn_subwords(
@@ -48,7 +50,7 @@ def learn_subwords(
         learner = Tokenizer(models.Unigram())
         trainer = trainers.UnigramTrainer(vocab_size=room, max_piece_length=LONGEST_PIECE, shrinking_factor=0.75)
     split_subwords(learner)
-    learner.train_from_iterator(without_rare(texts, rare), trainer)
+    interruptible(lambda: learner.train_from_iterator(without_rare(texts, rare), trainer))
     learnt = json.loads(learner.to_str())["model"]
     if kind == "bpe":
         pieces = [piece for piece in sorted(learnt["vocab"], key=learnt["vocab"].__getitem__) if piece not in set(head)]
@@ -56,10 +58,24 @@ def learn_subwords(
         merges = [(left, right) for left, right in learnt["merges"] if left + right in vocabulary]
         pipeline = build_bpe(vocabulary, merges)
     else:
-        pieces = [(piece, score) for piece, score in learnt["vocab"] if piece not in set(head)]
+        pieces = settled([(piece, score) for piece, score in learnt["vocab"] if piece not in set(head)])
         pipeline = build_unigram([*((token, 0.0) for token in head), *pieces][:size])
     keep_whole(pipeline, special_tokens)
     return pipeline
+
+
+def settled(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """What the Unigram trainer has learnt, without what differs from one of its runs to the next.
+
+    It goes through hash tables in their order, which is drawn anew each time. The last digits of its sums follow that order, and
+    so do the scores of characters that it has to keep though no piece needs them: the lowest score, and steps of 0.0001 above.
+    """
+    lowest = min(score for _, score in pieces)
+    steps = {piece: (score - lowest) / KEPT_STEP for piece, score in pieces if len(piece) == 1}
+    kept = sorted(piece for piece, n in steps.items() if abs(n - round(n)) < SAME_SCORE)
+    scores = sorted((score for piece, score in pieces if piece in set(kept)), reverse=True)
+    found = {piece: round(score, SCORE_DIGITS) for piece, score in {**dict(pieces), **dict(zip(kept, scores))}.items()}
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
 def rare_characters(texts: Iterable[str], coverage: float) -> tuple[str, int]:

@@ -105,6 +105,13 @@ def put_in_slots(entries: Sequence[str], new: Sequence[str]) -> tuple[list[str],
     return patched, waiting[len(slots) :]
 
 
+def entries_in_slots(entries: Sequence[str], patched: Sequence[str]) -> int:
+    """How many free slots of `entries` hold something in `patched`; 0 where the two differ in anything else."""
+    changed = [old for old, new in zip(entries, patched) if old != new]
+    only_slots = len(entries) == len(patched) and all(UNUSED.fullmatch(old) for old in changed)
+    return len(changed) if only_slots else 0
+
+
 def first_word(entries: Sequence[str]) -> str | None:
     """An entry that makes this a word vocabulary, or None where there is none: two Han characters in a row, or any
     entry of several characters in a file that keeps blanks (a verbatim vocabulary has single characters only)."""

@@ -43,7 +43,9 @@ class Vocabulary:
 class Model:
     model_config: Path = flag(Path("config/model_config_small.json"), "模型结构 JSON", "model shape, JSON")
     pretrained_model: Path | None = flag(
-        None, "从这个模型文件夹的权重开始", "start from the weights in this model folder"
+        None,
+        "从这个模型文件夹的权重开始，学习率等照接着训练选",
+        "start from the weights in this model folder, with a recipe for models that are trained already",
     )
 
 

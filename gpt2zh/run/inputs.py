@@ -6,14 +6,14 @@ In: train.py's flags. Out: the parts of a `Run` that are read, not made up. Refu
 import math
 from pathlib import Path
 
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2zh.device import seed_everything
 from gpt2zh.errors import say
 from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
 from gpt2zh.flags.train import TrainFlags
 from gpt2zh.model.initial import add_previous_token_heads
-from gpt2zh.model.shape import shape_of
+from gpt2zh.model.shape import KNOWN
 from gpt2zh.model.stock import ControlIds, load_model, new_model, read_config, record_ids
 from gpt2zh.shards.batches import TrainingBatches
 from gpt2zh.shards.ensure import ensure_shards
@@ -26,6 +26,9 @@ from gpt2zh.training.trial import USUAL
 from gpt2zh.training.yardstick import Ngram
 from tokenizations.loading import load_model_tokenizer, require_same
 from tokenizations.tokenizer import Tokenizer
+from tokenizations.vocabulary import entries_in_slots
+
+MODEL = KNOWN - {"model_type", "n_ctx", "initializer_range"}  # what a run that goes on keeps of --model_config
 
 
 def make_model(
@@ -43,9 +46,11 @@ def make_model(
             )
             config.vocab_size = len(tokenizer)
     if earlier is not None:
-        named = {} if config is None else {"model": str(shape_of(config.to_dict()))}
-        compare(earlier.state.settings, {"vocabulary": tokenizer.fingerprint, **named})
-        config = processes.on_first(read_config, earlier.folder / "config.json")
+        compare(earlier.state.settings, {"vocabulary": tokenizer.fingerprint})
+        saved = processes.on_first(read_config, earlier.folder / "config.json")
+        if config is not None:
+            compare(saved.to_dict(), described(config), dict.fromkeys(MODEL, "--model_config"))
+        config = saved
     ids = ControlIds(tokenizer.document_start_id, tokenizer.document_end_id, tokenizer.pad_id)
     folder = earlier.folder if earlier is not None else Path(pretrained) if pretrained else None
     if folder is None or (earlier is not None and processes.rank):  # a checkpoint may lie on the first machine only
@@ -55,9 +60,21 @@ def make_model(
             add_previous_token_heads(model)
         return model
     model = load_model(folder, len(tokenizer))
-    require_same(load_model_tokenizer(folder), tokenizer, folder)
+    own = load_model_tokenizer(folder)
+    if n_new := own and entries_in_slots(own.tokens, tokenizer.tokens):
+        say(
+            f"{tokenizer.source} 在 {folder} 的词表的 [unusedN] 空位里放了 {n_new} 个词条，别的编号不动：接受，它们从头学起。",
+            f"{tokenizer.source} has {n_new} entries in [unusedN] slots of the vocabulary of {folder}, and no other id moved: accepted, these are learned from the start.",
+        )
+    else:
+        require_same(own, tokenizer, folder)
     record_ids(model, ids)
     return model
+
+
+def described(config: GPT2Config) -> dict[str, object]:
+    """What a configuration says of the model and of its dropout."""
+    return {name: value for name, value in config.to_dict().items() if name in MODEL}
 
 
 def open_data(flags: TrainFlags, tokenizer: Tokenizer, earlier: Earlier | None, processes: SingleProcess) -> Shards:

@@ -87,7 +87,7 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
         batches = fit_into_memory(flags, batches, model, optimizer, device)
     scaler, peak = device.scaler(), measured_peak(device)
     settings = {
-        **settings_of(flags, data, model, batches, schedule),
+        **settings_of(flags, data, batches, schedule),
         "device": str(device),
         "processes": processes.count,
         "compiled": compiled,
@@ -181,7 +181,7 @@ def make_schedule(
     """The recipe, and the length of the run."""
     n_steps = flags.steps.max_steps or batches.steps_per_epoch * flags.steps.epochs
     muon_pays = device.fast_bf16 and not flags.several.shard_model
-    recipe = choose_recipe(flags.recipe, model.config.n_embd, n_steps, muon_pays)
+    recipe = choose_recipe(flags.recipe, model.config.n_embd, n_steps, muon_pays, bool(flags.model.pretrained_model))
     processes.require_same({"recipe": str(recipe)})
     hours = flags.steps.max_hours
     return Schedule(recipe, n_steps, None if hours is None else 3600 * hours, flags.recipe.warmup_steps is None)
@@ -220,13 +220,10 @@ def fit_into_memory(
 # ----- going on -------------------------------------------------------------------------------------------------------
 
 
-def settings_of(
-    flags: TrainFlags, data: Shards, model: GPT2LMHeadModel, batches: TrainingBatches, schedule: Schedule
-) -> dict[str, Any]:
-    """What a checkpoint says of its run, as JSON has it; `resume.compare` knows what must stay."""
+def settings_of(flags: TrainFlags, data: Shards, batches: TrainingBatches, schedule: Schedule) -> dict[str, Any]:
+    """What a checkpoint says of its run beside the model's configuration, as JSON has it; `resume.compare` knows what must stay."""
     return {
         **data.manifest.settings.decide_text(),
-        "model": str(shape_of(model.config.to_dict())),
         "stride": batches.stride,
         "seed": batches.seed,
         "windows_per_step": batches.windows_per_step,
@@ -236,6 +233,7 @@ def settings_of(
         "betas": list(schedule.recipe.betas),
         "n_steps": schedule.most,
         "max_hours": flags.steps.max_hours,
+        "max_grad_norm": flags.steps.max_grad_norm,
         "gradient_checkpointing": flags.compute.gradient_checkpointing,
     }
 

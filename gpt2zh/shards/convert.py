@@ -27,6 +27,7 @@ from gpt2zh.shards.plan import LEFT_OUT, Plan, assign
 from gpt2zh.shards.token_files import TRAIN_BINARY, TRAIN_TEXT, VAL_BINARY, VAL_TEXT, Part, TokenFiles
 from gpt2zh.system.files import read_json_object, require_writable, write_text
 from gpt2zh.system.folders import new_folder
+from gpt2zh.system.lock import LOCK
 from gpt2zh.system.records import Record, record
 from gpt2zh.system.workers import batches, n_cores, ordered_map
 
@@ -35,7 +36,9 @@ SMALL = 1 << 24  # bytes; below, starting workers takes longer than the work
 SHOWN_IDS, SHOWN_CHARACTERS = 200, 60  # of the beginning, for a person to see whether the vocabulary is right
 
 ABOUT = "meta.json"  # beside exported files: what their ids mean
-IMPORTED = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(CORPUS_IDENTITY)}|{SHARD_NAME.pattern}|\..*\.tmp")
+IMPORTED = re.compile(
+    rf"{re.escape(MANIFEST)}|{re.escape(CORPUS_IDENTITY)}|{SHARD_NAME.pattern}|\..*\.tmp|{re.escape(LOCK)}"
+)
 EXPORTED = {
     "nanogpt": re.compile("|".join(map(re.escape, (ABOUT, TRAIN_BINARY, VAL_BINARY)))),
     "text": re.compile(rf"{re.escape(ABOUT)}|{TRAIN_TEXT.pattern}|{re.escape(VAL_TEXT)}"),

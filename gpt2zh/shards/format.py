@@ -26,6 +26,7 @@ from gpt2zh.system.files import checksums, read_json_object, write_text
 from gpt2zh.system.records import record
 
 MANIFEST = "manifest.json"
+SEAL = "sha256"  # of all else in it
 CORPUS_IDENTITY = "corpus.json"  # see text.identity; only beside shards of a large corpus
 MAGIC = b"GPT2ZH\0\2"
 HEADER_BYTES = 1024
@@ -157,18 +158,30 @@ def read_manifest(folder: Path) -> Manifest:
             f"no shards in {folder} ({MANIFEST} is missing). Make them with train.py --raw --raw_data_path CORPUS.",
         )
     value = read_json_object(path)
+    written = value.pop(SEAL, None)
+    if written != seal(value):
+        raise UserError(
+            f"{path} 不是本工具写的清单，或写成后改动过。请用 train.py --raw 重做分片。",
+            f"{path} is not a manifest of this toolkit, or was changed after it was written. Build the shards anew with train.py --raw.",
+        )
     try:
         return record(Manifest, value)
     except ValueError:
         raise UserError(
-            f"{path} 不是本工具写的清单。请用 train.py --raw 重做分片。",
-            f"{path} is not a manifest of this toolkit. Build the shards anew with train.py --raw.",
+            f"{path} 是别的版本写的清单。请用 train.py --raw 重做分片。",
+            f"{path} is a manifest of another version. Build the shards anew with train.py --raw.",
         ) from None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of `folder`, whole or not at all."""
-    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
+    """Write the manifest of `folder`, whole or not at all, with a seal by which a change is found."""
+    value = asdict(manifest)
+    write_text(folder / MANIFEST, json.dumps(value | {SEAL: seal(value)}, indent=1) + "\n")
+
+
+def seal(value: dict[str, object]) -> str:
+    """SHA-256 of a JSON object, however it is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def open_shards(folder: Path) -> Shards:

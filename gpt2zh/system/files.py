@@ -8,6 +8,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from typing import BinaryIO
 from gpt2zh.errors import EnvironmentFault, UserError
 
 EXCERPT = 20  # characters shown on each side of an error in a text
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>tmp|old)")  # of what a killed process wrote beside
 
 
 def require_file(path: Path) -> None:
@@ -155,6 +158,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     `path` is at any moment the old file or the new one, whole, and on the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(path.parent, path.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path), beside.open("wb") as file:
@@ -165,6 +169,38 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def clear_leftovers(parent: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in `parent`, and put back a folder that one of them was replacing.
+
+    Args:
+        name: of the file or folder whose leftovers are meant, where their process is gone; None: all, and nobody else may write there now.
+    """
+    found = [(path, match) for path in parent.glob(".*") if (match := LEFTOVER.fullmatch(path.name))]
+    for path, match in found:
+        if name is not None and (name != match["name"] or is_running(int(match["process"]))):
+            continue
+        place = parent / match["name"]
+        if match["kind"] == "old" and not place.exists():
+            path.rename(place)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine; on Windows, which has no such question, always."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 @contextmanager

@@ -9,7 +9,6 @@ one that was damaged later.
 import contextlib
 import ctypes
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,14 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt2zh.errors import UserError
-from gpt2zh.system.files import require_file, sha256, sync, write_text
+from gpt2zh.system.files import clear_leftovers, require_file, sha256, sync, write_text
 
 SEAL = "SHA256SUMS"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 DESCRIPTIONS = ("config.json", "tokenizer.json")  # of a model folder, which say what the weights mean
 OF_A_SYSTEM = ("Thumbs.db", "desktop.ini")  # what a file manager leaves anywhere, beside what begins with a dot
 REPLACING = 0.2  # seconds, in which a run may replace a folder that is read
-LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # <fcntl.h>, <linux/fs.h>
 
 
@@ -36,6 +34,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     old folder beside, as `.name.PID.old`; `clear_leftovers` puts it back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(path.parent, path.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(beside, ignore_errors=True)
@@ -69,19 +68,6 @@ def exchange(one: Path, other: Path) -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
-
-
-def clear_leftovers(parent: Path) -> None:
-    """Remove what killed runs left in `parent`, and put back a folder that one of them was replacing. Nobody else may write there now."""
-    leftovers = [(path, match) for path in parent.glob(".*") if (match := LEFTOVER.fullmatch(path.name))]
-    for path, match in leftovers:
-        place = parent / match["name"]
-        if match["kind"] == "old" and not place.exists():
-            path.rename(place)
-        elif path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def faults(folder: Path) -> list[tuple[str, str]]:

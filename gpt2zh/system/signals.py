@@ -11,11 +11,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from threading import Thread
 from types import FrameType, TracebackType
 
 from gpt2zh.errors import UserError, bilingual
 
+HEARD = 0.2  # seconds, within which a Ctrl-C is heard
 TWICE = 1.0  # seconds: a terminal and torchrun may both pass on one Ctrl-C
 
 
@@ -58,3 +61,21 @@ class StopSignals:
                 os.write(2, f"\n{text}\n".encode(sys.stderr.encoding or "utf-8", "replace"))
         elif number == signal.SIGINT and time.monotonic() - self.came > TWICE:
             raise KeyboardInterrupt
+
+
+def interruptible(work: Callable[[], None]) -> None:
+    """Do `work`, of a library in another language that hears no Ctrl-C, so that a Ctrl-C ends the process at once."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()  # a daemon: nobody waits for it at the end
+    while not done.done():
+        with suppress(TimeoutError):
+            done.result(HEARD)
+    done.result()

@@ -15,6 +15,7 @@ from pathlib import Path
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import parse_json
 from gpt2zh.text.json_stream import JsonReader
+from gpt2zh.text.lines import lines_of
 
 TEXT_KEYS = ("text", "content")
 TURNS = ("messages", "conversations", "conversation")  # lists of objects with one of these:
@@ -40,22 +41,15 @@ def lines(chunks: Iterator[str], path: Path, bad_lines: list[int], key: str | No
     if not _has_an_entry_a_line(first):
         yield from values(whole, path, key)
         return
-    number, rest = 0, ""
-    for chunk in itertools.chain(whole, ["\n"]):
-        if "\n" not in chunk:
-            rest += chunk
+    for number, line in enumerate(lines_of(whole, path), 1):
+        if not line.strip():
             continue
-        *found, rest = (rest + chunk).split("\n")
-        for line in found:
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                entry = parse_json(line, path, number)
-            except UserError:
-                bad_lines.append(number)
-                continue
-            yield document_of(entry, path, f"第 {number} 行", f"line {number}", key)
+        try:
+            entry = parse_json(line, path, number)
+        except UserError:
+            bad_lines.append(number)
+            continue
+        yield document_of(entry, path, f"第 {number} 行", f"line {number}", key)
 
 
 def _has_an_entry_a_line(text: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import EXCERPT, json_beyond_python, json_error
+from gpt2zh.text.lines import LONGEST, too_long
 
 BLANKS = re.compile(r"[ \t\r\n]+")
 NEAR_END = 20  # characters; a fault this near to the end of what was read may be the cut and not the text
@@ -85,6 +86,8 @@ class JsonReader:
     def _read_on(self) -> bool:
         """Hold at least twice as much text from `position` on, so that a long value costs linear time in all."""
         missing = max(1, len(self.text) - self.position)
+        if missing > LONGEST:
+            raise too_long(self.path, self.first_line + self.text.count("\n", 0, self.position))
         parts = []
         while missing > 0 and (chunk := next(self.chunks, None)) is not None:
             parts.append(chunk)

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from gpt2zh.errors import UserError
 from gpt2zh.text import entries
+from gpt2zh.text.lines import LONGEST, lines_of
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 COLUMNS = (*entries.TEXT_KEYS, "body", "正文", "文本", "内容", "文章", "全文")  # of a CSV or TSV file, in whatever case
-LONGEST_FIELD = 2**31 - 1  # bytes: the most that every system takes
 BATCH = 1000  # rows of parquet in memory at a time
 
 
 def rows(chunks: Iterator[str], path: Path, delimiter: str, column: str | None) -> Iterator[str]:
     """The documents of a CSV or TSV file, whose first row names its columns; of one without names and with one column, all rows."""
-    csv.field_size_limit(LONGEST_FIELD)
-    table = csv.reader(_lines(chunks), delimiter=delimiter, strict=True)
+    csv.field_size_limit(LONGEST)
+    table = csv.reader((line + "\n" for line in lines_of(chunks, path)), delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(table, [])]
         if len(head) == 1 and column is None and head[0].lower() not in COLUMNS:
@@ -35,14 +35,6 @@ def rows(chunks: Iterator[str], path: Path, delimiter: str, column: str | None) 
             f"{path} 第 {table.line_num} 行不是合法的 CSV：{error}。请改正那里的引号。",
             f"{path} is not valid CSV at line {table.line_num}: {error}. Correct the quotes there.",
         ) from None
-
-
-def _lines(chunks: Iterator[str]) -> Iterator[str]:
-    rest = ""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split("\n")
-        yield from (line + "\n" for line in whole)
-    yield rest
 
 
 def _place(head: Sequence[str], path: Path, column: str | None) -> int:

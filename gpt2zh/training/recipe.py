@@ -12,6 +12,7 @@ from gpt2zh.flags.command_line import flag
 from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, POSITIVE, SHARE, number_or_auto
 
 LR_AT_384 = {"muon": 5e-3, "adamw": 2e-3, "adamw8bit": 2e-3}  # peak learning rate of a model 384 wide
+FINE_TUNED_LR_AT_384 = 1.6e-4  # of a model that is trained already: more makes it forget what it knows
 WARMUP_SHARE = 0.1
 MOST_WARMUP = 2000
 
@@ -52,7 +53,7 @@ class Wishes:
         None,
         "优化器；muon 管各层的矩阵，其余归 adamw；adamw8bit 要装 bitsandbytes",
         "optimiser; muon for the blocks' matrices, adamw for the rest; adamw8bit needs bitsandbytes",
-        shown="muon；硬件没有 bf16 则 adamw / muon, adamw where the hardware has no bf16",
+        shown="muon；硬件没有 bf16、或有 --pretrained_model 则 adamw / muon; adamw where the hardware has no bf16, or with --pretrained_model",
     )
     lr: float | None = flag(
         None,
@@ -60,7 +61,7 @@ class Wishes:
         "peak learning rate, or auto",
         POSITIVE,
         kind=number_or_auto,
-        shown="auto：按模型宽度 / by the model's width",
+        shown="auto：按模型宽度，有 --pretrained_model 则小得多 / by the model's width, with --pretrained_model much lower",
     )
     warmup_steps: float | None = flag(
         None,
@@ -95,7 +96,7 @@ class Wishes:
     )
 
 
-def choose_recipe(wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) -> Recipe:
+def choose_recipe(wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool, pretrained: bool = False) -> Recipe:
     """The recipe of a run.
 
     Args:
@@ -103,14 +104,16 @@ def choose_recipe(wishes: Wishes, n_embd: int, n_steps: int, fast_bf16: bool) ->
             short the run.
         n_embd: width of the model. n_steps: optimiser steps of the run.
         fast_bf16: the hardware multiplies bf16, which Muon does whatever the precision of the run.
+        pretrained: the model is trained already, and is to learn another text without forgetting too much.
     """
     if wishes.recipe == "classic":
         usual = Recipe("adamw", 1.5e-4, (0.9, 0.999), 1e-6, 0.0, "linear", 2000)
     else:
-        optimizer = wishes.optimizer or ("muon" if fast_bf16 else "adamw")
+        optimizer = wishes.optimizer or ("muon" if fast_bf16 and not pretrained else "adamw")
+        lr_at_384 = FINE_TUNED_LR_AT_384 if pretrained else LR_AT_384[optimizer]
         usual = Recipe(
             optimizer,
-            LR_AT_384[optimizer] * math.sqrt(384 / n_embd),
+            lr_at_384 * math.sqrt(384 / n_embd),
             (0.9, 0.95),
             1e-8,
             0.1,

@@ -19,7 +19,6 @@ SAME = {
     "corpus": "--raw_data_path",
     "min_length": "--min_length",
     "val_ratio": "--val_ratio",
-    "model": "--model_config",
     "stride": "--stride",
     "seed": "--seed",
     "windows_per_step": "--batch_size x --gradient_accumulation",
@@ -28,20 +27,25 @@ SAME = {
 OF_A_RUN = ("metrics.jsonl", "checkpoints", "best_model", "final_model", "model_epoch*")
 
 
-def compare(then: Mapping[str, object], now: Mapping[str, object]) -> list[tuple[str, str]]:
+def compare(
+    then: Mapping[str, object], now: Mapping[str, object], same: Mapping[str, str] = SAME
+) -> list[tuple[str, str]]:
     """The settings of `now` that were others when the checkpoint was written, a line each.
 
+    Args:
+        same: of settings that must be the same, the flags that give them.
+
     Raises:
-        UserErrors: one of them is of `SAME`.
+        UserErrors: one of these is another.
     """
     different = {name: (then.get(name), value) for name, value in now.items() if then.get(name) != value}
     wrong = [
         (
-            f"{SAME[name]}（{name}）：检查点是 {short(old)}，现在是 {short(new)}。接着训练须用同一个；要改它，请不加 --resume 重新训练。",
-            f"{SAME[name]} ({name}): {short(old)} in the checkpoint, {short(new)} now. A run goes on with the same; to change it, train anew without --resume.",
+            f"{same[name]}（{name}）：检查点是 {short(old)}，现在是 {short(new)}。接着训练须用同一个；要改它，请不加 --resume 重新训练。",
+            f"{same[name]} ({name}): {short(old)} in the checkpoint, {short(new)} now. A run goes on with the same; to change it, train anew without --resume.",
         )
         for name, (old, new) in different.items()
-        if name in SAME
+        if name in same
     ]
     if wrong:
         raise UserErrors(wrong)

@@ -18,7 +18,8 @@ from transformers import GPT2LMHeadModel
 
 from gpt2zh.device import Device, seed_everything
 from gpt2zh.errors import EnvironmentFault, Stopped, say
-from gpt2zh.system.folders import clear_leftovers, remove
+from gpt2zh.system.files import clear_leftovers
+from gpt2zh.system.folders import remove
 from gpt2zh.training.checkpoint import (
     Checkpoints,
     FolderWriter,
@@ -199,6 +200,7 @@ class RunFolder:
     def save_checkpoint(self, state: RunState) -> None:
         """Have a checkpoint written while training goes on."""
         weights = self.processes.full_weights(self.model)
+        self.log.sync()
         self.processes.on_first(self.checkpoints.save, state, self.model, self.tokenizer, self.record, weights)
 
     def save_model(self, name: str) -> bool:

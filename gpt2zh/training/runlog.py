@@ -10,6 +10,7 @@ In: lines, numbers by name, texts. Out: these files. Loss is mean nats a token; 
 
 import json
 import math
+import os
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -21,9 +22,6 @@ from tqdm import tqdm
 
 from gpt2zh.errors import bilingual
 from gpt2zh.system.files import encoded, write_text
-
-# TensorBoard's "custom scalars" show these in one picture: the validation falls through the flat lines of the n-grams.
-PICTURE = {"bits per character": {"validation and n-grams": ["Multiline", ["val/bits_per_character", "ngram/.*"]]}}
 
 
 class PatientFile:
@@ -42,6 +40,11 @@ class PatientFile:
         except OSError:
             return False
         return True
+
+    def sync(self) -> None:
+        """Have the disk hold what is written."""
+        with suppress(OSError):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Close the file; what still waits is lost."""
@@ -64,17 +67,13 @@ class RunFiles:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         self.log = PatientFile(logs_dir / f"{output_dir.resolve().name}-{stamp}.log")
         metrics = output_dir / "metrics.jsonl"
-        rows = (
-            metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            if n_rows and metrics.exists()
-            else []
-        )
-        write_text(metrics, "".join(rows[:n_rows]))
+        rows = whole_rows(metrics, step)[:n_rows] if n_rows and metrics.exists() else []
+        self.n_rows = len(rows)
+        write_text(metrics, "".join(rows))
         self.metrics = PatientFile(metrics)
-        from tensorboardX import SummaryWriter  # imports torch, so not before the flags are checked
+        from gpt2zh.training.tensorboard import TensorBoardFile  # imports torch, so not before the flags are checked
 
-        self.writer = SummaryWriter(str(writer_dir), filename_suffix=f".{stamp}", purge_step=step + 1 if step else None)
-        self.writer.add_custom_scalars(PICTURE)
+        self.board = TensorBoardFile(writer_dir, step + 1 if step else 0)
 
     def note(self, text: str) -> None:
         """A line of the log."""
@@ -84,35 +83,31 @@ class RunFiles:
         """A row of metrics.jsonl, where what is not finite is null, and TensorBoard's points. Returns whether all is written."""
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
         written = self.metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **row}) + "\n")
-        if not self._draws():
-            return False
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        return written
+        return self.board.points(step, values) and written
 
     def text(self, step: int, name: str, text: str) -> None:
         """A text, to the log and to TensorBoard."""
         self.note(f"step {step} {name}:\n{text}")
-        if self._draws():
-            self.writer.add_text(name, text.replace("\n", "\n\n"), step)
+        self.board.text(step, name, text)
+
+    def sync(self) -> None:
+        """Have the disk hold the rows so far: a checkpoint counts on them."""
+        self.metrics.sync()
 
     def close(self) -> None:
         """Close all; what the disk still refuses is lost."""
-        if self._draws():
-            with suppress(OSError):
-                self.writer.close()
         self.metrics.close()
         self.log.close()
 
-    def _draws(self) -> bool:
-        """Whether tensorboardX still writes: its thread ends at the first refusal of the disk, and who adds more then waits for ever.
 
-        It tells this in private attributes only. A version without them is taken to write.
-        """
-        try:
-            return bool(self.writer.file_writer.event_writer._worker.is_alive())
-        except AttributeError:
-            return True
+def whole_rows(path: Path, last_step: int) -> list[str]:
+    """The lines of a metrics.jsonl up to a step; what a power cut has left of a line is none."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        with suppress(ValueError, KeyError, TypeError):
+            if json.loads(line)["step"] <= last_step and line.endswith("\n"):
+                found.append(line)
+    return found
 
 
 class RunLog:
@@ -124,7 +119,7 @@ class RunLog:
     """
 
     def __init__(self, files: RunFiles | None = None, first_step: int = 0, n_rows: int = 0) -> None:
-        self.files, self.first_step, self.n_rows = files, first_step, n_rows
+        self.files, self.first_step, self.n_rows = files, first_step, files.n_rows if files else n_rows
         self.refused = False
         self.bar: tqdm[NoReturn] | None = None
 
@@ -183,6 +178,11 @@ class RunLog:
             print(f"step {step}/{self.bar.total}  {numbers}  left {left}", flush=True)
         precise = " ".join(f"{name}={value:.6g}" for name, value in values.items())
         self.files.note(f"step {step} {precise}")
+
+    def sync(self) -> None:
+        """Have the disk hold the reports so far."""
+        if self.files is not None:
+            self.files.sync()
 
     def text(self, step: int, name: str, text: str) -> None:
         """A sample text, to the log and to TensorBoard."""

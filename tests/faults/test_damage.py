@@ -178,10 +178,7 @@ def test_a_damaged_manifest_is_made_anew_from_the_corpus(
 ) -> None:
     stopped(alone, hurt)
     harm(hurt.folder / "data" / "tokenized" / "manifest.json")
-    run = hurt.run()
-    if run.code:  # a flipped bit may make it another manifest, which is refused
-        assert run.code == 2 and "Traceback" not in run.text
-        assert hurt.run("--raw").code == 0
+    assert hurt.run().code == 0
     require_same_end(alone, hurt)
 
 
@@ -216,4 +213,4 @@ def test_a_model_configuration_that_changed_is_refused(alone: Place, hurt: Place
     config = hurt.folder / "tiny.json"
     config.write_text(config.read_text(encoding="utf-8").replace('"n_layer": 2', '"n_layer": 1'), encoding="utf-8")
     run = hurt.run()
-    assert run.code == 2 and "--model_config" in run.text and '"n_layer": 1' in run.text and '"n_layer": 2' in run.text
+    assert run.code == 2 and "--model_config" in run.text and "(n_layer): 2 in the checkpoint, 1 now" in run.text

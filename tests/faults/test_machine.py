@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Place, metrics_of, require_same_end, without_times
+from tensorboard_points import shown
 
 from gpt2zh.system.lock import only_owner
 
@@ -62,7 +63,7 @@ def test_a_full_disk_under_the_logs_ends_nothing(alone: Place, hurt: Place, smal
     checkpoints = hurt.folder / "checkpoints"
     checkpoints.mkdir()
     (small_disk / "checkpoints").symlink_to(checkpoints)
-    run = hurt.start("--writer_dir", "model/events", "--log_step", 1, faults=[["slow_steps", 0.2]])
+    run = hurt.start("--writer_dir", "model/events", "--log_step", 1, "--eval_every", 1, faults=[["slow_steps", 0.4]])
     wait_until(lambda: "\nstep 2/" in run.text)
     fill(small_disk / "filler")
     wait_until(lambda: "the disk refuses metrics.jsonl" in run.text)
@@ -73,6 +74,8 @@ def test_a_full_disk_under_the_logs_ends_nothing(alone: Place, hurt: Place, smal
     rows = metrics_of(small_disk)
     assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 28))
     assert without_times(rows)[-1] == without_times(metrics_of(alone.folder / "model"))[-1]
+    drawn = [step for _, step, _ in shown(small_disk / "events")]
+    assert max(drawn) == 27  # points are written again where there is room
 
 
 def test_a_disk_that_is_full_at_the_end_ends_with_3_and_the_run_can_be_finished(

@@ -102,6 +102,7 @@ def test_shards_are_the_same_each_time_and_replace_those_of_before(
     first = {path.name: path.read_bytes() for path in convert_in("old").folder.iterdir()}
     second = {path.name: path.read_bytes() for path in convert_in("old").folder.iterdir()}
     assert first == second and len(first) == 4 + 1 + 1
+    (here / "shards" / ".lock").touch()  # as train.py leaves it
     (here / "old" / "tokenized_train_1.txt").write_text("4 200 2 ", encoding="utf-8")
     assert convert_in("old").manifest.settings.corpus_sha256 not in first["manifest.json"].decode()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,15 @@ from gpt2zh.errors import UserError
 from gpt2zh.shards import build as shard_builder
 from gpt2zh.shards import format as shards
 from gpt2zh.shards.build import build_shards
-from gpt2zh.shards.format import ShardSettings, TokenStream, check_documents, check_tokenizer, differences, open_shards
+from gpt2zh.shards.format import (
+    ShardSettings,
+    TokenStream,
+    check_documents,
+    check_tokenizer,
+    differences,
+    open_shards,
+    read_manifest,
+)
 from gpt2zh.shards.plan import VALIDATION, make_plan
 from tokenizations.loading import load_tokenizer
 from tokenizations.tokenizer import Tokenizer
@@ -223,6 +232,33 @@ def test_damage_is_named(tmp_path: Path, tokenizer: Tokenizer, harm: str) -> Non
         open_shards(tmp_path)
     build_shards(tmp_path, ["风起云涌" * 9], tokenizer, settings_for(tokenizer, num_pieces=1))
     open_shards(tmp_path)  # --raw mends all of it
+
+
+def test_a_manifest_with_any_bit_flipped_is_another_or_the_same(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Blanks between its values may change; what it says may not."""
+    build_shards(tmp_path, ["风起云涌" * 9, "𠮷𠮷"], tokenizer, settings_for(tokenizer, num_pieces=1))
+    path = tmp_path / "manifest.json"
+    before, data = read_manifest(tmp_path), path.read_bytes()
+    n_passed = 0
+    for at in range(len(data)):
+        for bit in range(8):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+            try:
+                assert read_manifest(tmp_path) == before
+                n_passed += 1
+            except UserError:
+                pass
+    assert n_passed < len(data) / 2
+
+
+@pytest.mark.parametrize("edit", ['"val": 0', '"train": 1', '"tokens": 3'])
+def test_counts_that_were_written_into_a_manifest_are_refused(tmp_path: Path, tokenizer: Tokenizer, edit: str) -> None:
+    build_shards(tmp_path, ["风起云涌" * 9] * 9, tokenizer, settings_for(tokenizer, val_ratio=0.2))
+    path = tmp_path / "manifest.json"
+    name = edit.split(":")[0]
+    path.write_text(re.sub(f"{name}: [0-9]+", edit, path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(UserError, match="changed after it was written"):
+        open_shards(tmp_path)
 
 
 def test_ids_that_no_vocabulary_entry_has_are_damage() -> None:

@@ -115,6 +115,11 @@ def test_what_is_given_is_obeyed_and_the_rest_is_chosen() -> None:
     assert choose_recipe(Wishes(), 384, 1000, fast_bf16=False).optimizer == "adamw"
     wider = choose_recipe(Wishes(), 4 * 384, 1000, fast_bf16=True)
     assert wider.lr == pytest.approx(chosen.lr / 2)
+    tuned = choose_recipe(Wishes(), 384, 1000, fast_bf16=True, pretrained=True)
+    assert tuned.optimizer == "adamw" and tuned.lr < chosen.lr / 10
+    assert choose_recipe(Wishes("classic"), 384, 9, True, pretrained=True) == choose_recipe(
+        Wishes("classic"), 384, 9, True
+    )
     wishes = {
         "optimizer": "adamw",
         "lr": 3e-4,

@@ -120,6 +120,25 @@ def test_what_would_be_another_run_is_refused_with_both_values(train: Train) -> 
         assert sorted(path.read_bytes() for path in Path("data/tokenized").glob("*.bin")) == before, named
 
 
+def test_another_model_is_refused_by_the_name_of_what_differs(train: Train) -> None:
+    train(*RUN, "--epochs", 1)
+    config = json.loads(Path("tiny.json").read_text(encoding="utf-8"))
+    others = {
+        "n_embd": 64, "n_head": 1, "resid_pdrop": 0.3, "attn_pdrop": 0.3, "activation_function": "relu", "n_inner": 96,
+        "layer_norm_epsilon": 1e-6, "tie_word_embeddings": False, "scale_attn_by_inverse_layer_idx": True,
+    }  # fmt: skip
+    for name, value in others.items():
+        Path("other.json").write_text(json.dumps(config | {name: value}), encoding="utf-8")
+        with pytest.raises(UserError, match=rf"--model_config \({name}\).*{value} now"):
+            train(*RUN, "--resume", "--model_config", "other.json")
+
+
+def test_what_may_change_is_said(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    train(*RUN, "--epochs", 1)
+    train(*RUN, "--epochs", 1, "--resume", "--max_grad_norm", 0.5)
+    assert "max_grad_norm: 1.0 then, 0.5 now" in capsys.readouterr().out
+
+
 def test_another_corpus_is_refused_before_its_shards_are_built(train: Train, book: list[str]) -> None:
     train(*RUN, "--save_every", 5)
     before = Path("data/tokenized/manifest.json").read_bytes()

@@ -1,0 +1,34 @@
+"""Work that hears no signal."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from gpt2zh.system.signals import interruptible
+
+WAITS = """
+import ctypes
+from gpt2zh.system.signals import interruptible
+print("begun", flush=True)
+interruptible(lambda: ctypes.CDLL(None).usleep(10**9) and None)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a process")
+def test_ctrl_c_ends_what_hears_no_signal() -> None:
+    process = subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # it would take a quarter of an hour
+    assert "KeyboardInterrupt" in errors
+
+
+@pytest.mark.parametrize("kind", [ValueError, TimeoutError])
+def test_what_goes_wrong_in_it_is_raised(kind: type[Exception]) -> None:
+    def work() -> None:
+        raise kind("so")
+
+    with pytest.raises(kind, match="so"):
+        interruptible(work)
