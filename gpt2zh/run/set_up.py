@@ -26,7 +26,7 @@ from gpt2zh.shards.format import Shards, TokenStream
 from gpt2zh.system.files import is_writable, require_writable
 from gpt2zh.training import optim
 from gpt2zh.training.banner import announce
-from gpt2zh.training.checkpoint import ModelRecord
+from gpt2zh.training.checkpoint import ModelRecord, came_about
 from gpt2zh.training.processes import SingleProcess
 from gpt2zh.training.recipe import choose_recipe
 from gpt2zh.training.resume import compare
@@ -98,20 +98,7 @@ def set_up(flags: TrainFlags, processes: SingleProcess, tokenizer: Tokenizer, co
         schedule.end(at.closed)
     at.finished = False
     log = open_log(flags, earlier, at, processes)
-    record = ModelRecord({name: str(value) for name, value in named_values(flags).items()}, command)
-    folder, every, keep_last = flags.output.output_dir, flags.checkpoints.save_every, flags.checkpoints.keep_last
-    output = RunFolder(
-        folder,
-        processes,
-        model,
-        tokenizer,
-        record,
-        log,
-        every.steps,
-        every.seconds,
-        keep_last,
-        flags.checkpoints.keep_epochs,
-    )
+    output = open_output(flags, earlier, model, tokenizer, log, command, processes)
     announce(log, data, batches, schedule, flags.recipe.recipe)
     log.line(
         f"模型 {shape_of(model.config.to_dict())}：{count_parameters(model) / 1e6:.2f} M 参数；{device}{processes}"
@@ -251,6 +238,25 @@ def open_log(flags: TrainFlags, earlier: Earlier | None, at: Progress, processes
         logs_dir = output_dir
     files = RunFiles(output_dir, flags.output.tensorboard_dir, at.step, at.n_rows, logs_dir)
     return RunLog(files, at.step, at.n_rows)
+
+
+def open_output(
+    flags: TrainFlags,
+    earlier: Earlier | None,
+    model: GPT2LMHeadModel,
+    tokenizer: Tokenizer,
+    log: RunLog,
+    command: list[str],
+    processes: SingleProcess,
+) -> RunFolder:
+    """What writes models and checkpoints."""
+    so_far = processes.on_first(came_about, earlier.folder) if earlier else {}
+    record = ModelRecord({name: str(value) for name, value in named_values(flags).items()}, command, **so_far)
+    folder, when = flags.output.output_dir, flags.checkpoints
+    every = when.save_every
+    return RunFolder(
+        folder, processes, model, tokenizer, record, log, every.steps, every.seconds, when.keep_last, when.keep_epochs
+    )  # fmt: skip
 
 
 # ----- what there is to say of it -------------------------------------------------------------------------------------

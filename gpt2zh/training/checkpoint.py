@@ -21,17 +21,18 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel
 
 from gpt2zh.errors import UserErrors, say
-from gpt2zh.system.files import write_text
+from gpt2zh.system.files import read_json_object, write_text
 from gpt2zh.system.folders import faults, new_folder, remove, seal
 from gpt2zh.training.state import STATE, RunState, copied, write_state
 
+RECORD = "training.json"
 FOLDER = re.compile(r"step_\d+")
 NEWEST = ("", "auto", "latest", "newest", "true")  # other trainers' words for it
 RETRY = 60.0  # seconds until a checkpoint that could not be written is tried again
@@ -59,6 +60,12 @@ class ModelRecord:
         return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
 
 
+def came_about(folder: Path) -> dict[str, Any]:
+    """What training.json of a model folder says of its weights: `epoch`, `step` and `val` of a ModelRecord, where they are known."""
+    said = read_json_object(folder / RECORD)
+    return {name: said[name] for name in ("epoch", "step", "val") if name in said}
+
+
 class FolderWriter(Protocol):
     """What a model folder asks of a tokenizer."""
 
@@ -78,7 +85,7 @@ def save_model(
         # save_pretrained empties what it is given
         model.save_pretrained(beside, state_dict=None if weights is None else dict(weights))
         tokenizer.save(beside, model.config.n_positions)
-        write_text(beside / "training.json", record.as_json())
+        write_text(beside / RECORD, record.as_json())
         if state is not None:
             write_state(beside, state)
         seal(beside)

@@ -133,6 +133,15 @@ def test_another_model_is_refused_by_the_name_of_what_differs(train: Train) -> N
             train(*RUN, "--resume", "--model_config", "other.json")
 
 
+def test_a_kill_before_the_last_model_is_written_costs_it_no_figures(train: Train) -> None:
+    train(*RUN, "--epochs", 1)
+    before = json.loads(Path("model/final_model/training.json").read_text(encoding="utf-8"))
+    shutil.rmtree("model/final_model")
+    train(*RUN, "--epochs", 1, "--resume")
+    after = json.loads(Path("model/final_model/training.json").read_text(encoding="utf-8"))
+    assert after["val"] == before["val"] and after["step"] == before["step"] and after["epoch"] == before["epoch"]
+
+
 def test_what_may_change_is_said(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     train(*RUN, "--epochs", 1)
     train(*RUN, "--epochs", 1, "--resume", "--max_grad_norm", 0.5)
