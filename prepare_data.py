@@ -11,27 +11,23 @@ import gpt2zh.needs  # noqa: F401
 # isort: split
 
 from array import array
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from gpt2zh.cleaning.duplicates import DuplicateFinder, ParagraphCounter, RepeatedParagraphs, near_threshold
 from gpt2zh.cleaning.keep import write_kept
 from gpt2zh.cleaning.page import write_page
-from gpt2zh.cleaning.prepare import CONVERSIONS, Prepared, Steps, load_converter, preparer
-from gpt2zh.cleaning.report import Report, Source
+from gpt2zh.cleaning.prepare import CONVERSIONS, Steps, load_converter
+from gpt2zh.cleaning.report import Report
 from gpt2zh.cleaning.rules import RULES
-from gpt2zh.cleaning.sources import find_sources, raw_texts
+from gpt2zh.cleaning.sources import Reading, find_sources
+from gpt2zh.cleaning.workers import prepare_all
 from gpt2zh.errors import run_script, say
 from gpt2zh.flags.prepare_data import prepare_data_flags
 from gpt2zh.shards.plan import hold_out
 from gpt2zh.system.files import require_writable
-from gpt2zh.system.workers import batches, n_cores, ordered_map
 from gpt2zh.text.writer import HeldPieces
-
-BATCH = 200_000  # characters a task of a worker
-SMALL = 4_000_000  # bytes; below, starting workers takes longer than the work
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         finder = DuplicateFinder() if threshold is None else DuplicateFinder(threshold)
         paragraphs = ParagraphCounter()
         lengths = array("q")
+        reading = Reading(flags.split_chapters, flags.documents, flags.text_key)
         steps = Steps(rules, flags.convert, threshold is not None, bool(flags.paragraph_length))
-        for prepared in prepare_all(sources, report, flags.split_chapters, flags.text_key, steps):
+        for prepared in prepare_all(sources, report, reading, steps):
             for piece, signature, numbers in zip(prepared.pieces, prepared.signatures, prepared.paragraphs):
                 held.add(prepared.source, piece)
                 finder.add_signature(signature)
@@ -84,18 +81,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"注意：{val_path} 是以前的验证集，其中的文字现在可能也在 {flags.output} 里，不要再拿它评估。",
             f"note: {val_path} is the validation set of an earlier run; its text may now be in {flags.output} too, so do not evaluate with it any more.",
         )
-
-
-def prepare_all(sources: list[Source], report: Report, split: str, key: str | None, steps: Steps) -> Iterator[Prepared]:
-    """`steps` for every text of every source, in order, counted in the report."""
-    n_bytes = sum(source.n_bytes for source in sources)
-    n_workers = n_cores() if n_bytes > SMALL or any(source.path is None for source in sources) else 1
-    with tqdm(total=n_bytes or None, desc="prepare", unit="B", unit_scale=True) as bar:
-        tasks = batches(raw_texts(sources, report, bar.update, split, key), lambda raw: len(raw.text), BATCH)
-        for done in ordered_map(tasks, n_workers, preparer, (steps,)):
-            for prepared in done:
-                report.add(prepared)
-                yield prepared
 
 
 def choose_validation(

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from gpt2zh.cleaning.documents import NAMES, Documents
 from gpt2zh.cleaning.duplicates import Duplicate
 from gpt2zh.cleaning.markdown import excerpt
 from gpt2zh.cleaning.mojibake import Suspect
@@ -37,6 +38,7 @@ class Source:
     n_broken: int = 0
     faults: tuple[str, str] = ("", "")
     problem: tuple[str, str] | None = None
+    documents: Documents = "file"  # what they were guessed to be
     n_suspects: int = 0
     there: float = 0.0
     n_traditional: int = 0
@@ -198,6 +200,14 @@ class Report:
                     (
                         f"没有读完 {source.name}：{source.problem[0]}",
                         f"{source.name} was not read to its end: {source.problem[1]}",
+                    )
+                )
+            if source.documents != "file":
+                zh, en = NAMES[source.documents]
+                shown.append(
+                    (
+                        f"{source.name}：看来{zh}，照此切成 {source.n_texts} 篇。不对就加 --documents file。",
+                        f"{source.name}: it seems that {en}, so it is cut into {source.n_texts}. If that is wrong, give --documents file.",
                     )
                 )
             if source.cleaned < LEAST_CLEANED * source.read:

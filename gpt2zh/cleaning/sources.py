@@ -5,11 +5,15 @@ Refuses: an input that would be written over; a named file that cannot be read (
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from gpt2zh.cleaning.documents import Documents, guessed, parted
 from gpt2zh.cleaning.prepare import RawText
 from gpt2zh.cleaning.report import Report, Source
 from gpt2zh.errors import UserError, say
+from gpt2zh.system.files import unify_line_ends
 from gpt2zh.text import hub
 from gpt2zh.text.corpus import TEXT_SUFFIXES, FileRead, file_state, find_corpus, read_file, suffix_of
 from gpt2zh.text.folder import is_report
@@ -51,16 +55,30 @@ def find_sources(names: Sequence[str], outputs: Sequence[Path]) -> list[Source]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How files are taken apart.
+
+    Args:
+        split: whether chapters are looked for: "always", "never", or "auto" for text files alone.
+        documents: what they are in a .txt file.
+        key: of the text in JSON and tables, where it is named.
+    """
+
+    split: str
+    documents: Documents | Literal["auto"]
+    key: str | None
+
+
 def raw_texts(
-    sources: Sequence[Source], report: Report, advance: Callable[[int], object], split: str, key: str | None
+    sources: Sequence[Source], report: Report, advance: Callable[[int], object], reading: Reading
 ) -> Iterator[RawText]:
     """Every text of every source. A file of a folder that cannot be read is noted in the report; a named one is an error.
 
     Args:
         advance: called with the number of bytes that were read, now and then.
-        key: of the text in JSON and tables, where it is named.
-        split: whether chapters are looked for: "always", "never", or "auto" for text files alone.
     """
+    split, key = reading.split, reading.key
     for number, source in enumerate(sources):
         read: list[FileRead] = []
         is_text = source.path is not None and suffix_of(source.path) in TEXT_SUFFIXES
@@ -70,8 +88,16 @@ def raw_texts(
                 texts = hub.read_dataset(source.name, key)
             else:
                 texts = read_file(source.path, read, file_state(source.path), advance, key)
+            found = reading.documents if source.path is not None and suffix_of(source.path) == ".txt" else "file"
             for text in texts:
-                yield RawText(number, text, is_book)
+                if found == "auto":
+                    found = guessed(unify_line_ends(text))
+                    report.sources[number].documents = found
+                if found == "file":
+                    yield RawText(number, text, is_book)
+                else:
+                    for part in parted(unify_line_ends(text), found):
+                        yield RawText(number, part, split == "always")
         except (UserError, OSError) as error:
             if not source.from_folder or source.path is None:
                 raise

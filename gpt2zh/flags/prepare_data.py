@@ -34,6 +34,11 @@ class PrepareFlags:
         "按章切成篇；auto：只切 .txt .md .html，json 等已是一篇一条的不切",
         "cut into chapters; auto: only .txt .md .html, as entries of json are documents already",
     )
+    documents: Literal["auto", "file", "lines", "paragraphs"] = flag(
+        "auto",
+        ".txt 里什么算一篇：file 整个文件（再分章），lines 每行，paragraphs 空行隔开的每段（如对话）；auto：猜，猜了什么会说",
+        "what a document is in a .txt: file, all of it (then cut into chapters); lines; paragraphs, what is between blank lines (dialogues, say); auto: guessed, and said",
+    )
     text_key: str | None = flag(
         None,
         "JSON 里正文的键，或表格（CSV、TSV、parquet）里正文的列",

@@ -26,7 +26,7 @@ OURS = {
     "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last max_hours dry_run early_stop keep_epochs ngram_order label_smoothing input_noise",
     "generate_flags": "seed precision quantize compile raw_prefix sentences finish_sentence ignore_end titles titles_file articles_per_title interactive all_epochs greedy min_p typical_p presence_penalty frequency_penalty penalty_window no_repeat_ngram keep_loops num_beams stream save_json",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab min_length val_ratio",
-    "prepare_data_flags": "text_key inputs output report skip_rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
+    "prepare_data_flags": "documents text_key inputs output report skip_rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride ngrams device precision",
     "convert_shards_flags": "input output export tokenizer_path segment num_pieces min_length val_ratio",
 }
