@@ -21,7 +21,7 @@ _VOLUME = rf"(?:第{_BLANK}?[{NUMERAL}]{{1,9}}{_BLANK}?[卷部集编編辑輯册
 _UNIT = r"(?:章|回(?=[ \t\u3000:：·.．、—\-]|$)|节(?![课目车日拍])|節(?![課目車日拍])|折(?!扣)|幕(?!后|後|僚)|话(?!音)|話(?!音)|篇(?!幅))"
 _NUMBERED = rf"第{_BLANK}?[{NUMERAL}]{{1,9}}{_BLANK}?"
 _NAMED = (
-    "楔子|序[章言幕曲]?|[自代原总總]序|引[子言首]|前言|[绪緒][言论論]|[导導]言|[缘緣]起|[后後][记記序]|尾[声聲]|[终終]章|大[结結]局|[结結]语|跋|附[录錄]|"
+    "楔子|[间間]章|幕[间間]|序[章言幕曲]?|[自代原总總]序|引[子言首]|前言|[绪緒][言论論]|[导導]言|[缘緣]起|[后後][记記序]|尾[声聲]|[终終]章|大[结結]局|[结結]语|跋|附[录錄]|"
     "(?i:prologue|epilogue|preface)"
 )
 _BODY = r"[^\n。；;，,]{0,40}"  # with a gap before it a title may ask or exclaim
@@ -40,6 +40,11 @@ _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳㈠㈡�
 # A line with a number: Part 3, 【第三章】…, ☆、第三章, ## 3 …, EP03, 三、…. Its frame is what stands around the number.
 _FRAMED = re.compile(
     rf"^{_BLANK}{{0,40}}+(?P<before>[^\n。，；{NUMERAL}{_CIRCLED}]{{0,24}}+)(?P<number>\d{{1,4}}+|[{NUMERAL}]{{1,9}}+|[{_CIRCLED}])(?P<after>[^\n。；]{{0,60}})$",
+    re.MULTILINE,
+)
+# 学而第一, 八佾篇第三: the title stands before the number.
+_TITLE_FIRST = re.compile(
+    rf"^{_BLANK}{{0,40}}+[^\n。，；:：第 \t\u3000]{{1,12}}第(?P<number>[{NUMERAL}]{{1,9}}){_BLANK}{{0,40}}$",
     re.MULTILINE,
 )
 MOST_HEADINGS_IN_A_ROW = 4  # more without text between are a table of contents
@@ -93,6 +98,9 @@ def _series(text: str) -> list[list[Heading]]:
         frame = "" if after[:1] in ("", " ", "\t", "\u3000") else after[0]
         heading = Heading(match.start(), match.end(), volume=False)
         frames.setdefault((before, frame), []).append((number(match["number"]), heading))
+    for match in _TITLE_FIRST.finditer(text):
+        heading = Heading(match.start(), match.end(), volume=False)
+        frames.setdefault(("", "title first"), []).append((number(match["number"]), heading))
     found = (_in_order(lines, len(text), before.endswith("第")) for (before, _), lines in frames.items())
     return sorted(filter(None, found), key=len, reverse=True)
 
@@ -121,7 +129,8 @@ def _headings(text: str) -> list[Heading]:
     for series in _series(text):
         if 2 * len(chapters & {heading.start for heading in series}) >= len(chapters):
             return sorted(({heading.start: heading for heading in series} | plain).values())
-    return list(plain.values()) if chapters else []  # a 自序 alone divides no book
+    names = {text[match.start() : match.end()].strip() for match in matches}
+    return list(plain.values()) if chapters or len(names) >= FEWEST_IN_A_SERIES else []  # a 自序 alone divides no book
 
 
 def heading_runs(text: str) -> list[list[Heading]]:

@@ -56,6 +56,24 @@ def test_lines_whose_numbers_grow_through_the_whole_text_are_its_headings(frame,
     assert all(heading in piece for piece, heading in zip(pieces, headings, strict=True))
 
 
+@pytest.mark.parametrize(
+    "headings",
+    [
+        ["学而第一", "为政第二", "八佾第三", "里仁第四", "公冶长第五"],
+        ["五帝本纪篇第一", "夏本纪篇第二", "三代世表篇第三"],
+        ["楔子", "序章", "间章", "终章", "后记"],
+        ["前言", "跋", "附录 书信"],
+    ],
+)
+def test_titles_before_their_numbers_and_named_parts_are_headings(headings: list[str]) -> None:
+    assert len(split_chapters(book(headings, 3))) == len(headings)
+
+
+@pytest.mark.parametrize("headings", [["自序"], ["前言", "后记"], ["他得了第一", "她得了第一", "谁是第三"]])
+def test_few_of_them_or_others_are_none(headings: list[str]) -> None:
+    assert len(split_chapters(book(headings, 3))) == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2000), st.integers(3, 9))
 def test_a_list_inside_a_text_is_no_series_of_chapters(seed: int, n: int) -> None:
