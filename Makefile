@@ -25,7 +25,7 @@ demo: .venv/installed
 	@echo "== 2/4 分片与训练 / shards and training"
 	$(PY) train.py --model_config config/model_config_demo.json --tokenizer_path cache/vocab_demo.txt \
 	  --raw_data_path data/example.json --tokenized_data_path data/tokenized_demo/ --raw --num_pieces 4 \
-	  --epochs 16 --batch_size 64 --lr 3e-3 --weight_decay 1 --label_smoothing 0.1 --log_step 20 \
+	  --epochs 16 --batch_size 64 --lr 3e-3 --weight_decay 1 --label_smoothing 0.1 --input_noise 0.2 --log_step 20 \
 	  --output_dir model_demo/ --writer_dir runs/demo/
 	@echo "== 3/4 续写 / samples"
 	$(PY) generate.py --model_path model_demo/best_model --prefix 秋天的后半夜 --length 200 --nsamples 5 --batch_size 5 \

@@ -30,7 +30,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.configurations import cut
-from benchmarks.curves import Curve, curve_of_rows, median_and_spread, minutes_and_seconds, plot, reached, save
+from benchmarks.curves import (
+    Curve,
+    curve_of_rows,
+    median_and_spread,
+    minutes_and_seconds,
+    plot,
+    plot_ngrams,
+    reached,
+    save,
+)
 from benchmarks.peers.launch import ROOT, chosen, machine, run_train, write_config, write_corpus
 from gpt2zh.text.corpus import Corpus
 from tokenizations.loading import load_tokenizer
@@ -177,10 +186,7 @@ def draw(results: list[Result], path: Path) -> None:
         own = [result for result in results if result[0].text == text]
         plot(axes, {f"planned for {run.minutes:g} min": curves for run, curves, _ in own}, TEXTS[text].title)
         ngrams = own[0][2]
-        for name, level in ngrams.items():
-            if name != "unigram":
-                axes.axhline(level, color="grey", linestyle=":", linewidth=1)
-                axes.annotate(name, (axes.get_xlim()[0], level), fontsize=8, color="grey", va="bottom")
+        plot_ngrams(axes, ngrams)
         axes.set_ylim(top=ngrams["unigram"])
     save(figure, path)
 

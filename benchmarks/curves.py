@@ -94,8 +94,8 @@ def steps_that_fit(rows: list[dict[str, float]], seconds: float) -> int:
     return last["step"] + int((seconds - (last["time"] - start_of_rows(rows))) / step)
 
 
-def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: Path) -> None:
-    """Curves by label, and dotted lines at `levels`, as a picture."""
+def draw(curves: dict[str, list[Curve]], levels: list[float], ngrams: dict[str, float], title: str, path: Path) -> None:
+    """Curves by label, dotted lines at `levels`, and a flat line for each n-gram, as a picture."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
@@ -103,6 +103,7 @@ def draw(curves: dict[str, list[Curve]], levels: list[float], title: str, path: 
     plot(axes, curves, title)
     for level in levels:
         axes.axhline(level, color="grey", linestyle=":", linewidth=1)
+    plot_ngrams(axes, ngrams)
     save(figure, path)
 
 
@@ -125,6 +126,14 @@ def plot(axes: "Axes", curves: dict[str, list[Curve]], title: str) -> None:
     axes.set(xlabel="minutes of training", ylabel="bits per character, held-out text", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+def plot_ngrams(axes: "Axes", ngrams: dict[str, float]) -> None:
+    """A flat line for each n-gram but the unigram, with its name."""
+    for name, level in ngrams.items():
+        if name != "unigram":
+            axes.axhline(level, color="black", linestyle="--", linewidth=0.8)
+            axes.annotate(f"{name}, counted", (axes.get_xlim()[0], level), fontsize=8, va="bottom")
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -25,6 +25,7 @@ that it was not so. Curves are kept in --folder: what is there is not run again,
 
 import argparse
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -55,7 +56,9 @@ from benchmarks.peers.launch import (
     run_train,
     write_config,
 )
+from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
 from gpt2zh.flags.train import train_flags
+from gpt2zh.shards.format import open_shards
 from gpt2zh.text.corpus import corpus_sha256
 
 SHAPE = {"n_layer": 6, "n_embd": 384, "n_head": 6, "n_ctx": 256}
@@ -193,6 +196,13 @@ def table(curves: dict[str, list[Curve]], reasons: dict[str, str], minutes: floa
     return "\n".join(lines)
 
 
+def counted(data: Data, n_characters: int) -> dict[str, float]:
+    """Bits per held-out character of Kneser-Ney n-grams of the training text, by name: the simplest thing that predicts."""
+    shards = open_shards(data.shards)
+    nats = ngram_nats(shards.train, shards.val, data.vocab_size)
+    return {name: value / math.log(2) / n_characters for (_, name), value in zip(NAMES, nats)}
+
+
 # ----- the script -----------------------------------------------------------------------------------------------------
 
 
@@ -245,11 +255,13 @@ def main() -> None:
     n_val = characters["val"]
     print(f"{flags.text.name}, {n_val:,} characters held out; {machine()}\n")
     print(table(curves, reasons, flags.minutes))
+    ngrams = counted(data, n_val)
+    print("\ncounted on the same training text: " + ", ".join(f"{name} {bits:.3f}" for name, bits in ngrams.items()))
     if flags.picture:
         shown = {label(name, flags.minutes): several for name, several in curves.items() if several}
         levels = [statistics.median(map(lowest, curves[name])) for name in PEERS if curves[name]]
         title = f"A text of {sum(characters.values()):,} characters, {n_val:,} of them held out"
-        draw(shown, levels, title, flags.picture)
+        draw(shown, levels, ngrams, title, flags.picture)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def train(folder: Path, corpus: Path, vocabulary: Path, epochs: int, *options: s
     run(
         "train.py", "--model_config", "config/model_config_demo.json", "--tokenizer_path", vocabulary,
         "--raw_data_path", corpus, "--tokenized_data_path", folder / "shards", "--num_pieces", 4, "--epochs", epochs,
-        "--batch_size", 64, "--lr", 3e-3, "--weight_decay", 1, "--label_smoothing", 0.1, "--log_step", 10, "--output_dir", folder / "model",
+        "--batch_size", 64, "--lr", 3e-3, "--weight_decay", 1, "--label_smoothing", 0.1, "--input_noise", 0.2, "--log_step", 10, "--output_dir", folder / "model",
         "--writer_dir", folder / "runs", *options,
     )  # fmt: skip
     lines = (folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

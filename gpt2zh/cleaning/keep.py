@@ -108,8 +108,11 @@ def _by_source(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 def _share_there(group: Sequence[Piece], duplicates: Mapping[int, Duplicate], repeats: RepeatedParagraphs) -> float:
     """How much of a file earlier ones have: whole pieces, and long paragraphs of others."""
-    left = 0
+    left, first = 0, group[0][0]
     for number, _, piece in group:
-        if number not in duplicates:
+        copy = duplicates.get(number)
+        if copy is None:
             left += sum(map(len, repeats.without(piece.split("\n"))))
+        elif copy.of >= first:  # of its own file
+            left += len(piece)
     return 1 - left / max(1, sum(len(piece) for _, _, piece in group))

@@ -59,3 +59,15 @@ def test_names_and_texts_are_shown_as_text_in_the_report(workdir: Path) -> None:
     prepared(name, "--min_length", 1)
     report = Path("out_report.md").read_text(encoding="utf-8")
     assert "<img" not in report and "\x1b" not in report and "[a](b)" not in report
+
+
+def test_what_a_file_has_twice_itself_is_not_said_to_be_in_others(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = ["清晨的集市刚刚开张，卖豆腐的老汉推着车走过石板路。", "雨下了一整夜，河水涨到了桥洞口。"]
+    Path("own.json").write_text(json.dumps([entries[0], *entries]), encoding="utf-8")
+    prepared("own.json", "--min_length", 1)
+    assert "another edition" not in capsys.readouterr().out
+    Path("later.json").write_text(json.dumps([*entries, "山顶的庙只剩半堵墙，风从缺口里穿过去。"]), encoding="utf-8")
+    prepared("own.json", "later.json", "--min_length", 1)
+    assert "of later.json (another edition?)" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from conftest import ROOT, metrics_of, without_times
 def start(folder: Path, config: Path, *more: object) -> subprocess.Popen:
     command = [sys.executable, ROOT / "train.py", "--model_config", config, "--tokenizer_path", "vocab.txt"]
     command += ["--raw_data_path", ROOT / "data" / "example.json", "--num_pieces", 4, "--epochs", 16]
-    command += ["--batch_size", 64, "--lr", 3e-3, "--weight_decay", 1, "--label_smoothing", 0.1]
+    command += ["--batch_size", 64, "--lr", 3e-3, "--weight_decay", 1, "--label_smoothing", 0.1, "--input_noise", 0.2]
     command += ["--log_step", 20, *more]
     with (folder / "printed.txt").open("a", encoding="utf-8") as printed:
         return subprocess.Popen(list(map(str, command)), cwd=folder, stdout=printed, stderr=printed)
