@@ -15,6 +15,7 @@ from mutations import VALUES, harmed_bytes, harmed_json
 
 from gpt2zh.flags.command_line import Flag, flags_of
 from gpt2zh.flags.page import SCRIPTS
+from gpt2zh.shards.format import seal
 
 TINY = ["--device", "cpu", "--precision", "fp32"]
 TRAIN = [
@@ -72,6 +73,7 @@ def corpus(chance: Random) -> Command:
     return chance.choice(
         [
             ("prepare_data.py", [name, "--output", "out/x.json"]),
+            ("prepare_data.py", [name, "--output", "out/x.json", "--documents", chance.choice(("lines", "paragraphs"))]),
             ("prepare_data.py", [name, "--output", "out/x.jsonl", "--split_chapters", "always", "--min_length", "1"]),
             ("cache/make_vocab.py", ["--type", chance.choice(("char", "bpe", "unigram")), "--raw_data_path", name, "--vocab_file", "out/v.txt", "--vocab_size", "300"]),
             ("train.py", [*TRAIN, "--raw", "--raw_data_path", name, "--min_length", "1"]),
@@ -130,13 +132,28 @@ def vocabulary(chance: Random) -> Command:
 def shards(chance: Random) -> Command:
     path = chance.choice([Path("data/tokenized/manifest.json")] * 3 + sorted(Path("data/tokenized").glob("*.*")))
     harm_a_file(chance, path)
+    if path.name == "manifest.json" and chance.random() < 0.7:
+        reseal_manifest(path)
     return chance.choice(
         [
             ("train.py", [*TRAIN, "--tokenized_data_path", "data/tokenized"]),
             ("evaluate.py", [*TINY, "--model_path", "model/best_model", "--tokenized_data_path", "data/tokenized"]),
-            ("convert_shards.py", ["--from_shards", "data/tokenized", "--output", "out/converted"]),
+            (
+                "convert_shards.py",
+                ["--input", "data/tokenized", "--export", chance.choice(("nanogpt", "text")), "--output", "out/c"],
+            ),
         ]
     )
+
+
+def reseal_manifest(path: Path) -> None:
+    """Give a manifest that was harmed the seal that fits, where it still is an object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value.pop("sha256", None)
+        path.write_text(json.dumps(value | {"sha256": seal(value)}), encoding="utf-8")
+    except (ValueError, AttributeError, TypeError):
+        pass
 
 
 def checkpoint(chance: Random) -> Command:
