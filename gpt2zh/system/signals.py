@@ -23,7 +23,7 @@ TWICE = 1.0  # seconds: a terminal and torchrun may both pass on one Ctrl-C
 
 
 class StopSignals:
-    """To be entered with `with`; the handlers that were there come back at the end.
+    """To be entered with `with`; the handlers that were there come back at the end, but for one of SIGTERM where an error is on its way.
 
     Args:
         others_failed: the end of another process of the run, which SIGTERM may mean too; raised at once where there is one.
@@ -46,6 +46,10 @@ class StopSignals:
     ) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        if isinstance(error, Exception) and callable(self.before[signal.SIGTERM]):
+            signal.signal(
+                signal.SIGTERM, signal.SIG_IGN
+            )  # torchrun's comes soon after, and must not take the error's place
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The handler of all of them."""

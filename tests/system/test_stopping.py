@@ -1,4 +1,4 @@
-"""Work that hears no signal."""
+"""Ctrl-C where work hears none; SIGTERM where an error is on its way."""
 
 import signal
 import subprocess
@@ -32,3 +32,26 @@ def test_what_goes_wrong_in_it_is_raised(kind: type[Exception]) -> None:
 
     with pytest.raises(kind, match="so"):
         interruptible(work)
+
+
+ENDS = """
+import os, signal
+from gpt2zh.system.signals import StopSignals
+class Told(Exception):
+    pass
+signal.signal(signal.SIGTERM, lambda *_: exit(99))
+try:
+    with StopSignals(lambda: None):
+        raise Told
+except Told:
+    os.kill(os.getpid(), signal.SIGTERM)
+    with StopSignals(lambda: None):
+        pass
+    print("told")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM to a process")
+def test_a_sigterm_that_follows_an_error_does_not_take_its_place() -> None:
+    run = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True)
+    assert run.stdout == "told\n" and run.returncode == 0
