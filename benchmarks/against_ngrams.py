@@ -85,7 +85,7 @@ TEXTS = {
 }
 SMALL = "--batch_size 64 --weight_decay 1 --label_smoothing 0.1"
 RUNS = [
-    Run("demo", 5, "char", 3, 256, 64, 0.2, f"{SMALL} --lr 0.003"),
+    Run("demo", 5, "char", 3, 256, 64, 0.2, f"{SMALL} --lr 0.003 --input_noise 0.2"),
     Run("novel", 2, "char", 2, 192, 128, 0.0, "--batch_size 32"),
     Run("novel", 10, "char", 3, 256, 64, 0.1, "--batch_size 64 --weight_decay 0.5"),
     Run("1MB", 3.5, "char", 2, 256, 64, 0.1, f"{SMALL} --lr 0.004"),

@@ -107,9 +107,9 @@ def read_values(path: Path) -> dict[str, Any]:
     for name in SWITCHES & values.keys():
         demand(isinstance(values[name], bool), name, "是 true 或 false", "true or false")
     for name in FRACTIONS & values.keys():
-        number = type(values[name]) in (int, float)
-        demand(number and 0 <= values[name] <= 1, name, "在 0 到 1 之间", "between 0 and 1")
-        values[name] = float(values[name]) if number else values[name]  # GPT2Config takes no 0 for 0.0
+        right = type(values[name]) in (int, float) and 0 <= values[name] <= 1
+        demand(right, name, "在 0 到 1 之间", "between 0 and 1")
+        values[name] = float(values[name]) if right else values[name]  # GPT2Config takes no 0 for 0.0
     if not problems:
         n_positions, n_head = values["n_positions"], values["n_head"]
         demand(values["n_ctx"] == n_positions, "n_ctx", f"等于 n_positions {n_positions}", f"n_positions {n_positions}")

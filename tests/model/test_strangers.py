@@ -44,6 +44,8 @@ def folder(tmp_path: Path) -> Path:
         ({"n_head": True}, "n_head"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
         ({"layer_norm_epsilon": float("inf")}, "layer_norm_epsilon"),
+        ({"layer_norm_epsilon": 10**400}, "layer_norm_epsilon"),
+        ({"resid_pdrop": -(10**400)}, "resid_pdrop"),
         ({"n_embd": 10**5, "n_head": 100, "n_layer": 1000}, "n_layer"),
     ],
 )
