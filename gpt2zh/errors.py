@@ -10,6 +10,7 @@ Out: one message on stderr, Chinese first, and an exit code:
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -111,8 +112,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return refused(error), UserError.exit_code if wrong_path else EnvironmentFault.exit_code
     if is_out_of_memory(error):
         text = bilingual(
-            "内存不够。请关掉别的程序，或减小 --batch_size、模型，训练时可加 --gradient_checkpointing、--optimizer adamw8bit。",
-            "out of memory. Close other programs, or lower --batch_size or the model's size; when training, add --gradient_checkpointing or --optimizer adamw8bit.",
+            "内存不够（或 ulimit -v、-u 太小）。请关掉别的程序，或减小 --batch_size、模型，训练时可加 --gradient_checkpointing、--optimizer adamw8bit。",
+            "out of memory (or ulimit -v or -u is too low). Close other programs, or lower --batch_size or the model's size; when training, add --gradient_checkpointing or --optimizer adamw8bit.",
         )
         return text, EnvironmentFault.exit_code
     return None
@@ -147,10 +148,17 @@ def refused(error: OSError) -> str:
     )
 
 
+# Where a library asks for memory, each has words of its own: torch, C++, the loader of libraries, threads, oneDNN.
+OUT_OF_MEMORY = re.compile(
+    "DefaultCPUAllocator: can't allocate memory|bad_alloc|failed to map segment|[Cc]annot allocate memory|can't start new thread|"
+    "could not create a primitive"
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's, a GPU's or a CPU's under torch, which is not loaded here."""
     kinds = ("MemoryError", "OutOfMemoryError")
-    return type(error).__name__ in kinds or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return type(error).__name__ in kinds or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def complain(message: str) -> None:
