@@ -130,10 +130,12 @@ def plot(axes: "Axes", curves: dict[str, list[Curve]], title: str) -> None:
 
 def plot_ngrams(axes: "Axes", ngrams: dict[str, float]) -> None:
     """A flat line for each n-gram but the unigram, with its name."""
-    for name, level in ngrams.items():
-        if name != "unigram":
-            axes.axhline(level, color="black", linestyle="--", linewidth=0.8)
-            axes.annotate(f"{name}, counted", (axes.get_xlim()[0], level), fontsize=8, va="bottom")
+    shown = {name: level for name, level in ngrams.items() if name != "unigram"}
+    for place, (name, level) in enumerate(shown.items()):  # side by side, as the longer ones lie close together
+        axes.axhline(level, color="black", linestyle="--", linewidth=0.8)
+        at = 0.01 + 0.15 * place
+        side = "top" if level == min(shown.values()) else "bottom"
+        axes.annotate(f"{name}, counted", (at, level), xycoords=("axes fraction", "data"), fontsize=8, va=side)
 
 
 def save(figure: "Figure", path: Path) -> None:

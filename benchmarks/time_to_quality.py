@@ -199,7 +199,7 @@ def table(curves: dict[str, list[Curve]], reasons: dict[str, str], minutes: floa
 def counted(data: Data, n_characters: int) -> dict[str, float]:
     """Bits per held-out character of Kneser-Ney n-grams of the training text, by name: the simplest thing that predicts."""
     shards = open_shards(data.shards)
-    nats = ngram_nats(shards.train, shards.val, data.vocab_size)
+    nats = ngram_nats(shards.train, shards.val, data.vocab_size, train_flags([]).output.ngram_order)
     return {name: value / math.log(2) / n_characters for (_, name), value in zip(NAMES, nats)}
 
 
