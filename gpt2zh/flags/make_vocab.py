@@ -9,7 +9,7 @@ from typing import Literal
 from gpt2zh.errors import UserErrors
 from gpt2zh.flags.command_line import flag, group, parse, switch
 from gpt2zh.flags.shared import Split
-from gpt2zh.flags.values import POSITIVE, SHARE
+from gpt2zh.flags.values import ENTRIES, POSITIVE, SHARE
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MakeVocabFlags:
         None,
         "恰好多少行，控制符在内；不够则以 [unusedN] 补足",
         "exactly this many lines, control tokens included; filled up with [unusedN]",
-        POSITIVE,
+        ENTRIES,
         shown="word：至多 50000；char：全部；bpe、unigram：32000 / word: at most 50000; char: all; bpe, unigram: 32000",
     )
     type: Literal["word", "char", "bpe", "unigram"] = flag(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from gpt2zh.flags.command_line import flag, silent
-from gpt2zh.flags.values import BELOW_HALF, NOT_NEGATIVE, POSITIVE
+from gpt2zh.flags.values import BELOW_HALF, FILES, NOT_NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Split:
 class Documents(Split):
     """Which documents become shards, and how these lie."""
 
-    num_pieces: int = flag(100, "切成多少个分片文件（只影响存放）", "number of shard files (storage only)", POSITIVE)
+    num_pieces: int = flag(100, "切成多少个分片文件（只影响存放）", "number of shard files (storage only)", FILES)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Range:
 MOST = 10**9  # no count, size or length of a real run comes near
 
 POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
+ENTRIES = Range(lambda x: 0 < x <= 10**6, "大于 0，不超过 100 万", "above 0, at most a million")  # of a vocabulary
+FILES = Range(lambda x: 0 < x <= 10**5, "大于 0，不超过 10 万", "above 0, at most a hundred thousand")
 NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
 SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from conftest import ROOT
@@ -202,3 +203,17 @@ def test_what_does_not_go_together_is_said(argv: list[str]) -> None:
 def test_a_sampling_value_out_of_range_is_named(argv: list[str]) -> None:
     with pytest.raises(UserError, match=f"{argv[0]} {argv[1]}"):
         generate_flags(argv)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line", "most"),
+    [
+        (make_vocab_flags, "--vocab_size 1000001", "at most a million"),
+        (train_flags, "--num_pieces 100001", "at most a hundred thousand"),
+    ],
+)
+def test_sizes_beyond_any_that_could_be_made_are_refused(
+    flags: Callable[[list[str]], object], line: str, most: str
+) -> None:
+    with pytest.raises(UserError, match=most):
+        flags(line.split())
