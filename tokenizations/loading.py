@@ -92,14 +92,25 @@ def load_tokenizer_json(path: Path) -> Tokenizer:
     """A tokenizer from a tokenizer.json of this toolkit."""
     text = read_text(path)
     try:
-        for data in _character_maps(parse_json(text, path)):
+        value = parse_json(text, path)
+        for data in _character_maps(value):
             require_sound(data)
+        _require_unknown(value)
         pipeline = tokenizers.Tokenizer.from_str(text)
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception
         raise UserError(f"{path} 不是可用的分词器：{error}。", f"{path} is not a usable tokenizer: {error}.") from None
     return Tokenizer(pipeline, path)
+
+
+def _require_unknown(value: object) -> None:
+    """Raise ValueError where the model's token for what it does not know is not in its vocabulary: the library would fail in the midst of a text."""
+    model = value.get("model") if isinstance(value, dict) else None
+    if isinstance(model, dict) and isinstance(vocabulary := model.get("vocab"), dict):
+        unknown = model.get("unk_token")
+        if unknown is not None and unknown not in vocabulary:
+            raise ValueError(f"its unknown token {unknown} is not in its vocabulary")
 
 
 def _character_maps(value: object) -> Iterator[bytes]:

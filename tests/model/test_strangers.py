@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from conftest import TINY_CONFIG
+from conftest import ROOT, TINY_CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config
@@ -207,4 +207,13 @@ def test_ids_that_are_there_twice_or_beyond_the_vocabulary_are_refused(
     whole["model"]["vocab"][token] = id_
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
     with pytest.raises(UserError, match="each once|control tokens"):
+        load_tokenizer_json(tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_whose_unknown_token_is_not_in_its_vocabulary_is_refused(tmp_path: Path) -> None:
+    value = json.loads(load_tokenizer(ROOT / "cache" / "vocab_small.txt").pipeline.to_str())
+    value["model"]["vocab"]["[UNK?]"] = value["model"]["vocab"].pop("[UNK]")
+    value["added_tokens"] = [token for token in value["added_tokens"] if token["content"] != "[UNK]"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(UserError, match=r"unknown token \[UNK\] is not in its vocabulary"):
         load_tokenizer_json(tmp_path / "tokenizer.json")
