@@ -155,8 +155,13 @@ def checksums(paths: Sequence[Path]) -> list[str]:
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """Yield an empty file beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
-    `path` is at any moment the old file or the new one, whole, and on the disk.
+    `path` is at any moment the old file or the new one, whole, and on the disk. A device or a pipe (/dev/null, /dev/stdout) is
+    written to as it is, and stays what it is.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with naming(path), path.open("wb") as device:
+            yield device
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent, path.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

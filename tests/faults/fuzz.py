@@ -30,6 +30,7 @@ from gpt2zh.errors import run_script
 
 SECONDS = 10  # of processor time
 MEMORY = 12 << 30  # bytes of address space, of which torch takes half
+DEVICES = ("/dev/null", "/dev/full")  # that a command line may name, and that the superuser could replace
 WRITTEN = ("out/", "logs/", "runs/", "mnt/", "tmp/", "data/tokenized/")  # folders a case may write into
 
 # ----- one case -------------------------------------------------------------------------------------------------------
@@ -112,6 +113,9 @@ def faults(folder: Path, kind: str, code: int, seconds: float, printed: str, com
             yield f"printed {mark!r}"
     if kind != "command_line":  # there any file may be named as an output
         yield from touched(folder, command[2])
+    for device in DEVICES:
+        if not Path(device).is_char_device():
+            yield f"{device} is no device any more"
     for path in folder.parent.iterdir():
         if path.name not in ("template", "home") and not path.name.startswith("case"):
             yield f"wrote {path.name} beside its folder"

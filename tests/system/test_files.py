@@ -1,5 +1,6 @@
 """Files and folders that are written beside, by processes that are killed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -70,3 +71,24 @@ def test_a_folder_that_was_being_replaced_comes_back(writer: subprocess.Popen[st
         assert Path("there/folder").is_dir()
         raise KeyError
     assert Path("there/folder").is_dir() and beside() == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="devices and pipes have names")
+@pytest.mark.parametrize("kind", ["device", "pipe", "link to a device"])
+def test_a_device_is_written_to_and_stays_one(tmp_path: Path, kind: str) -> None:
+    master, slave = os.openpty()
+    path = Path(os.ttyname(slave))
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        master = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    elif kind == "link to a device":
+        path = tmp_path / "link"
+        path.symlink_to(os.ttyname(slave))
+    before = path.lstat()
+    write_text(path, "文字")
+    assert os.read(master, 99).decode() == "文字" and list(tmp_path.glob(".*")) == []
+    after = path.lstat()
+    assert (before.st_ino, before.st_mode, before.st_rdev) == (after.st_ino, after.st_mode, after.st_rdev)
+    os.close(master)
+    os.close(slave)
