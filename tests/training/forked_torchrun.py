@@ -6,6 +6,7 @@
 All is torchrun's own code, but for how its processes begin.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -67,6 +68,7 @@ def fork(work: Callable[[], None]) -> int:
     """Do `work` in a process of its own, as in a script; returns the pid."""
     if pid := os.fork():
         return pid
+    gc.freeze()  # what is garbage here has threads and sockets in the process before: its end is not for this one to see to
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 0
