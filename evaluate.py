@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gpt2zh.errors import UserError, run_script, say
-from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
+from gpt2zh.evaluation.ngrams import ngram_bits
 from gpt2zh.flags.evaluate import evaluate_flags
 from gpt2zh.shards import format as shards
 from gpt2zh.shards.batches import evaluation_batches, evaluation_starts
@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(f"困惑度 {score.perplexity:.2f}", "perplexity per token, comparable only within one vocabulary")
     say(f"每字比特数 {score.bits_per_character:.4f}", "bits per character, comparable across vocabularies")
     if flags.text.ngrams is not None:
-        for (zh, en), nats in zip(NAMES, ngram_nats(counted.train, stream, len(tokenizer))):
-            bits = nats / math.log(2) / max(1, n_characters)
+        for zh, en, bits in ngram_bits(counted.train, stream, len(tokenizer), max(1, n_characters)):
             say(f"{zh}组每字比特数 {bits:.4f}", f"bits per character by {en}s of {counted.folder}")
     if n_unknown > UNKNOWN_SHARE_TO_WARN * len(stream):
         say(

@@ -1,5 +1,6 @@
 """What is done with a JSON list larger than memory should be: read, tokenised by all cores, killed half-way, prepared."""
 
+import itertools
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +33,27 @@ def settings_for(path: Path, tokenizer: Tokenizer, num_pieces: int) -> ShardSett
     return ShardSettings(corpus_sha256(path), tokenizer.fingerprint, len(tokenizer), 1, 0.0, num_pieces)
 
 
-def write_large(path: Path, documents: list[str], n_bytes: float) -> int:
-    """A JSON list of at least `n_bytes`, of the documents in different characters each time; return how often."""
-    codes = np.frombuffer("".join(documents).encode("utf-32-le"), "<u4")
-    ends = np.cumsum([len(document) for document in documents]).tolist()
+def in_other_han(codes: np.ndarray) -> Iterator[np.ndarray]:
+    """A text's code points without end, as it is and then with Han exchanged for others about as frequent: no copy repeats another."""
     counts = np.bincount(codes, minlength=0x110000)
     han = np.arange(0x4E00, 0xA000)
     han = han[counts[han] > 0]
     han = han[np.argsort(-counts[han], kind="stable")]
     table = np.arange(0x110000, dtype="<u4")
+    for copy in itertools.count():
+        table[han] = np.roll(han, -7 * copy)
+        yield table[codes]
+
+
+def write_large(path: Path, documents: list[str], n_bytes: float) -> int:
+    """A JSON list of at least `n_bytes`, of the documents in different characters each time; return how often."""
+    codes = np.frombuffer("".join(documents).encode("utf-32-le"), "<u4")
+    ends = np.cumsum([len(document) for document in documents]).tolist()
+    copies = in_other_han(codes)
     n_copies = n_written = 0
     with path.open("wb") as file:
         while n_written < n_bytes:
-            table[han] = np.roll(han, -7 * n_copies)
-            text = table[codes].tobytes().decode("utf-32-le")
+            text = next(copies).tobytes().decode("utf-32-le")
             for start, end in zip([0, *ends], ends):
                 entry = json.dumps(text[start:end], ensure_ascii=False).encode()
                 n_written += file.write((b",\n" if n_written else b"[\n") + entry)

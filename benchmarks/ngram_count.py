@@ -11,6 +11,7 @@ others about as frequent, so that no n-gram of it repeats more than a book's do;
 """
 
 import argparse
+import itertools
 import json
 import math
 import resource
@@ -22,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.large_corpus import in_other_han
 from benchmarks.peers.launch import ROOT, RUSAGE_UNIT, machine
 from gpt2zh.evaluation.ngrams import ngram_nats
 from gpt2zh.shards.format import TokenStream
@@ -51,15 +53,10 @@ def with_ours(train: list[int], held_out: list[int], order: int, vocab_size: int
 def large(books: Path, megabytes: float) -> tuple[np.ndarray, int]:
     """Ids of so much text (in UTF-8), each copy of the books in other Han, and the number of different ones."""
     text = "\n".join(Corpus(books))
-    codes, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), "<u4"), return_inverse=True)
-    by_frequency = np.argsort(-np.bincount(ids), kind="stable")
-    han = by_frequency[(codes[by_frequency] >= 0x4E00) & (codes[by_frequency] < 0xA000)]
-    pieces = []
-    for copy in range(math.ceil(megabytes * 1e6 / len(text.encode()))):
-        table = np.arange(len(codes), dtype=np.uint16)
-        table[han] = np.roll(han, -7 * copy)
-        pieces.append(table[ids])
-    return np.concatenate(pieces), len(codes)
+    codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    different = np.unique(codes)
+    copies = itertools.islice(in_other_han(codes), math.ceil(megabytes * 1e6 / len(text.encode())))
+    return np.concatenate([np.searchsorted(different, copy).astype(np.uint16) for copy in copies]), len(different)
 
 
 def time_large(books: Path, megabytes: float, order: int) -> None:

@@ -25,7 +25,6 @@ that it was not so. Curves are kept in --folder: what is there is not run again,
 
 import argparse
 import json
-import math
 import shlex
 import shutil
 import statistics
@@ -56,7 +55,7 @@ from benchmarks.peers.launch import (
     run_train,
     write_config,
 )
-from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
+from gpt2zh.evaluation.ngrams import ngram_bits
 from gpt2zh.flags.train import train_flags
 from gpt2zh.shards.format import open_shards
 from gpt2zh.text.corpus import corpus_sha256
@@ -199,8 +198,8 @@ def table(curves: dict[str, list[Curve]], reasons: dict[str, str], minutes: floa
 def counted(data: Data, n_characters: int) -> dict[str, float]:
     """Bits per held-out character of Kneser-Ney n-grams of the training text, by name: the simplest thing that predicts."""
     shards = open_shards(data.shards)
-    nats = ngram_nats(shards.train, shards.val, data.vocab_size, train_flags([]).output.ngram_order)
-    return {name: value / math.log(2) / n_characters for (_, name), value in zip(NAMES, nats)}
+    order = train_flags([]).output.ngram_order
+    return {name: bits for _, name, bits in ngram_bits(shards.train, shards.val, data.vocab_size, n_characters, order)}
 
 
 # ----- the script -----------------------------------------------------------------------------------------------------

@@ -52,13 +52,14 @@ def learn_subwords(
     split_subwords(learner)
     interruptible(lambda: learner.train_from_iterator(without_rare(texts, rare), trainer))
     learnt = json.loads(learner.to_str())["model"]
+    known = set(head)
     if kind == "bpe":
-        pieces = [piece for piece in sorted(learnt["vocab"], key=learnt["vocab"].__getitem__) if piece not in set(head)]
+        pieces = [piece for piece in sorted(learnt["vocab"], key=learnt["vocab"].__getitem__) if piece not in known]
         vocabulary = {piece: id_ for id_, piece in enumerate([*head, *pieces][:size])}
         merges = [(left, right) for left, right in learnt["merges"] if left + right in vocabulary]
         pipeline = build_bpe(vocabulary, merges)
     else:
-        pieces = settled([(piece, score) for piece, score in learnt["vocab"] if piece not in set(head)])
+        pieces = settled([(piece, score) for piece, score in learnt["vocab"] if piece not in known])
         pipeline = build_unigram([*((token, 0.0) for token in head), *pieces][:size])
     keep_whole(pipeline, special_tokens)
     return pipeline
@@ -72,10 +73,11 @@ def settled(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """
     lowest = min(score for _, score in pieces)
     steps = {piece: (score - lowest) / KEPT_STEP for piece, score in pieces if len(piece) == 1}
+    found = dict(pieces)
     kept = sorted(piece for piece, n in steps.items() if abs(n - round(n)) < SAME_SCORE)
-    scores = sorted((score for piece, score in pieces if piece in set(kept)), reverse=True)
-    found = {piece: round(score, SCORE_DIGITS) for piece, score in {**dict(pieces), **dict(zip(kept, scores))}.items()}
-    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    found |= zip(kept, sorted((found[piece] for piece in kept), reverse=True))
+    rounded = ((piece, round(score, SCORE_DIGITS)) for piece, score in found.items())
+    return sorted(rounded, key=lambda item: (-item[1], item[0]))
 
 
 def rare_characters(texts: Iterable[str], coverage: float) -> tuple[str, int]:

@@ -93,11 +93,10 @@ def raw_texts(
                 if found == "auto":
                     found = guessed(unify_line_ends(text))
                     report.sources[number].documents = found
-                if found == "file":
-                    yield RawText(number, text, is_book)
-                else:
-                    for part in parted(unify_line_ends(text), found):
-                        yield RawText(number, part, split == "always")
+                if found != "file":
+                    text, is_book = unify_line_ends(text), split == "always"
+                for part in parted(text, found):
+                    yield RawText(number, part, is_book)
         except (UserError, OSError) as error:
             if not source.from_folder or source.path is None:
                 raise

@@ -8,6 +8,7 @@ Method: Chen & Goodman 1999, interpolated, three discounts an order, the lowest 
 four paddings; documents follow each other as in training, their control tokens being tokens like others.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ class IdStream(Protocol):
     def __len__(self) -> int: ...
 
     def read_circular(self, start: int, length: int) -> np.ndarray: ...
+
+
+def ngram_bits(
+    train: IdStream, held_out: IdStream, vocab_size: int, n_characters: int, highest: int = HIGHEST
+) -> list[tuple[str, str, float]]:
+    """Of each n-gram: its names in both languages, and the bits that it needs for each of the `n_characters` of `held_out`."""
+    nats = ngram_nats(train, held_out, vocab_size, highest)
+    return [(zh, en, value / math.log(2) / n_characters) for (zh, en), value in zip(NAMES, nats)]
 
 
 def ngram_nats(train: IdStream, held_out: IdStream, vocab_size: int, highest: int = HIGHEST) -> list[float]:

@@ -3,14 +3,13 @@
 In: train.py's flags. Out: the parts of a `Run` that are read, not made up. Refuses: what cannot be read or does not fit together.
 """
 
-import math
 from pathlib import Path
 
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2zh.device import seed_everything
 from gpt2zh.errors import say
-from gpt2zh.evaluation.ngrams import NAMES, ngram_nats
+from gpt2zh.evaluation.ngrams import ngram_bits
 from gpt2zh.flags.train import TrainFlags
 from gpt2zh.model.initial import add_previous_token_heads
 from gpt2zh.model.shape import KNOWN
@@ -108,8 +107,7 @@ def measure_held_out(flags: TrainFlags, data: Shards, tokenizer: Tokenizer) -> t
     order = 0 if flags.output.dry_run else flags.output.ngram_order
     if not order or not n_characters:
         return n_characters, []
-    nats = ngram_nats(data.train, data.val, len(tokenizer), order)
-    return n_characters, [(*name, value / math.log(2) / n_characters) for name, value in zip(NAMES, nats)]
+    return n_characters, ngram_bits(data.train, data.val, len(tokenizer), n_characters, order)
 
 
 def make_batches(
