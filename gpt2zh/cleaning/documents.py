@@ -9,7 +9,7 @@ from typing import Literal
 
 from gpt2zh.cleaning.chapters import is_heading
 
-Documents = Literal["file", "lines", "paragraphs"]
+Unit = Literal["file", "lines", "paragraphs"]
 NAMES = {
     "lines": ("每行一篇", "each line is a document"),
     "paragraphs": ("空行隔开的每段一篇", "each block between blank lines is a document"),
@@ -26,15 +26,15 @@ QUOTED = ("“", "「", "『", '"', "—")  # so a novel's speech begins
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
-def parted(text: str, documents: Documents) -> list[str]:
+def parted(text: str, unit: Unit) -> list[str]:
     """The documents of a text, without those that are blank."""
-    if documents == "file":
+    if unit == "file":
         return [text]
-    parts = text.split("\n") if documents == "lines" else BLANK_LINE.split(text)
+    parts = text.split("\n") if unit == "lines" else BLANK_LINE.split(text)
     return [part for part in parts if part.strip()]
 
 
-def guessed(text: str) -> Documents:
+def guessed(text: str) -> Unit:
     """What a text most likely holds: "lines" where no line is short, "paragraphs" where all are short dialogues."""
     lines = [line.strip() for line in parted(text, "lines")]
     if len(lines) < FEWEST_LINES:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gpt2zh.cleaning.documents import NAMES, Documents
+from gpt2zh.cleaning.documents import NAMES, Unit
 from gpt2zh.cleaning.duplicates import Duplicate
 from gpt2zh.cleaning.markdown import excerpt
 from gpt2zh.cleaning.mojibake import Suspect
@@ -38,7 +38,7 @@ class Source:
     n_broken: int = 0
     faults: tuple[str, str] = ("", "")
     problem: tuple[str, str] | None = None
-    documents: Documents = "file"  # what they were guessed to be
+    documents: Unit = "file"  # what they were guessed to be
     n_suspects: int = 0
     there: float = 0.0
     n_traditional: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gpt2zh.cleaning.documents import Documents, guessed, parted
+from gpt2zh.cleaning.documents import Unit, guessed, parted
 from gpt2zh.cleaning.prepare import RawText
 from gpt2zh.cleaning.report import Report, Source
 from gpt2zh.errors import UserError, say
@@ -66,7 +66,7 @@ class Reading:
     """
 
     split: str
-    documents: Documents | Literal["auto"]
+    documents: Unit | Literal["auto"]
     key: str | None
 
 

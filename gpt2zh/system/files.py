@@ -156,12 +156,13 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """Yield an empty file beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
     `path` is at any moment the old file or the new one, whole, and on the disk. A device or a pipe (/dev/null, /dev/stdout) is
-    written to as it is, and stays what it is.
+    written to as it is, and stays what it is; so does a symbolic link: what it points to is replaced.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         with naming(path), path.open("wb") as device:
             yield device
         return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent, path.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -31,8 +31,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
     On Linux the two are exchanged in one step. Elsewhere two renames make the change, and a kill between them leaves the
-    old folder beside, as `.name.PID.old`; `clear_leftovers` puts it back.
+    old folder beside, as `.name.PID.old`; `clear_leftovers` puts it back. Where `path` is a symbolic link, what it points to is replaced.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent, path.name)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

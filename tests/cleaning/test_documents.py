@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, call
 
-from gpt2zh.cleaning.documents import Documents, guessed
+from gpt2zh.cleaning.documents import Unit, guessed
 
 BOOK = json.loads((ROOT / "data" / "example.json").read_text(encoding="utf-8"))
 STANZA = "村口的老槐树下\n坐着三个人\n一个抽烟\n一个补网\n一个望着河面"
@@ -59,7 +59,7 @@ ESSAYS = in_lines([document for document in BOOK if document.endswith("。")] * 
         (json.loads((ROOT / "data/shakespeare.json").read_text(encoding="utf-8"))[0], "file"),
     ],
 )
-def test_only_clear_signs_part_a_file(text: str, documents: Documents) -> None:
+def test_only_clear_signs_part_a_file(text: str, documents: Unit) -> None:
     assert guessed(text) == documents
 
 

@@ -92,3 +92,29 @@ def test_a_device_is_written_to_and_stays_one(tmp_path: Path, kind: str) -> None
     assert (before.st_ino, before.st_mode, before.st_rdev) == (after.st_ino, after.st_mode, after.st_rdev)
     os.close(master)
     os.close(slave)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links want a privilege")
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("file", "new", "folder"):
+        (tmp_path / name).symlink_to(disk / name)
+    (disk / "file").write_text("old", encoding="utf-8")
+    (disk / "folder").mkdir()
+    write_text(tmp_path / "file", "文字")
+    write_text(tmp_path / "new", "新")
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "one").touch()
+    assert all((tmp_path / name).is_symlink() for name in ("file", "new", "folder"))
+    assert (disk / "file").read_text(encoding="utf-8") == "文字" and (disk / "new").read_text(encoding="utf-8") == "新"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "disk",
+        "file",
+        "file",
+        "folder",
+        "folder",
+        "new",
+        "new",
+        "one",
+    ]
