@@ -1,13 +1,15 @@
 """JSON values -> dataclasses, with every field checked.
 
 In: what a JSON file held, and the dataclass that it should be. Out: the dataclass. Keys that it does not name are ignored.
-Refuses, with a ValueError that names the place: a missing key, a value of another type.
+Refuses, with a ValueError that names the place: a missing key, a value of another type, a number that none of ours can be.
 """
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import TypeVar, cast, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
+LARGEST = 2**63  # integers are below; JSON's own have no bound, and what computes with them has
 
 
 def record(kind: type[Record], value: object) -> Record:
@@ -16,7 +18,7 @@ def record(kind: type[Record], value: object) -> Record:
     An integer passes where a float is expected, as JSON does not tell them apart; it is not converted.
 
     Raises:
-        ValueError: a key is missing, or a value has another type.
+        ValueError: a key is missing, a value has another type, an integer more than 64 bits, or a number is NaN.
     """
     return cast(Record, _fit(kind, value, "the value"))
 
@@ -35,7 +37,7 @@ def _fit(kind: object, value: object, place: str) -> object:
     if origin is dict:
         return {key: _fit(arguments[1], item, f"{place}[{key}]") for key, item in _of_type(dict, value, place).items()}
     if kind is float and type(value) is int:
-        return value
+        kind = int
     assert isinstance(kind, type), f"{kind} is not a type that a record may have"
     return _of_type(kind, value, place)
 
@@ -43,4 +45,6 @@ def _fit(kind: object, value: object, place: str) -> object:
 def _of_type(kind: type[Record], value: object, place: str) -> Record:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{place} is not a {kind.__name__}")
+    if isinstance(value, int | float) and (math.isnan(value) if isinstance(value, float) else abs(value) >= LARGEST):
+        raise ValueError(f"{place} is no number that it can be")
     return value

@@ -62,7 +62,7 @@ class Earlier:
         try:
             processes.set_optimizer_state(model, optimizer, {} if rank else read_state(self.folder).optimizer)
             scaler.load_state_dict(state.scaler)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise no_checkpoint(self.folder, error) from None
         now = processes.gather(device.random_states())
         if [len(states) for states in state.random] == [len(states) for states in now]:

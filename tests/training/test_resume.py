@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import metrics_of, without_times
 
 from gpt2zh.errors import UserError
+from gpt2zh.system.folders import seal
 
 pytestmark = pytest.mark.slow
 
@@ -197,3 +199,28 @@ def test_an_earlier_run_is_moved_aside_whole(train: Train) -> None:
     (aside,) = Path("model").glob("before-*")
     assert {path.name for path in aside.iterdir()} == names
     assert metrics_of(aside) != metrics_of(Path("model"))
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan")], ids=["large", "small", "nan"])
+def test_a_number_of_a_checkpoint_that_can_be_none_is_refused(train: Train, number: float) -> None:
+    """In a folder that is sealed: another program may have written it."""
+    train("--max_steps", 2, "--num_pieces", 2, "--save_every", 1)
+    path = sorted(Path("model/checkpoints").iterdir())[-1] / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    for part in ("progress", "settings", "optimizer"):
+        numbers = [key for key, value in state[part].items() if isinstance(value, int | float)]
+        assert numbers or part == "optimizer"
+        for key in numbers:
+            shutil.rmtree("other", ignore_errors=True)
+            shutil.copytree("model", "other")
+            changed = Path("other") / path.relative_to("model")
+            changed.write_text(json.dumps(state | {part: state[part] | {key: number}}), encoding="utf-8")
+            (changed.parent / "SHA256SUMS").unlink()
+            seal(changed.parent)
+            again = ["--max_steps", 4, "--num_pieces", 2, "--max_hours", 1, "--resume"]
+            if part == "progress" and key not in ("best", "last"):
+                with pytest.raises(UserError, match=key):
+                    train(*again, output="other")
+            else:  # not every setting matters to a run that goes on
+                with suppress(UserError):
+                    train(*again, output="other")
