@@ -8,6 +8,8 @@ kernel is slower at the sizes of GPT-2, and because with blocks only what the ma
 import torch
 import torch.nn.functional as F
 
+from gpt2zh.model.dropout import kept
+
 N_BLOCKS = 4  # 1: all T x T scores, 4: 5/8 of them; more blocks make the products too small
 SMALLEST_BLOCK = 64
 
@@ -39,9 +41,9 @@ class BlockAttention(torch.autograd.Function):
             p = torch.softmax(scores + F.pad(later, (start, 0)), -1).to(q.dtype)
             saved.append(p)
             if dropout:
-                kept = torch.rand_like(p) >= dropout
-                saved.append(kept)
-                p = p * kept / (1 - dropout)
+                mask = torch.rand_like(p) >= dropout if torch.compiler.is_compiling() else kept(p.shape, dropout)
+                saved.append(mask)
+                p = p * mask / (1 - dropout)
             outputs.append(torch.bmm(p, v[:, :end]))
         out = torch.cat(outputs, 1)
         ctx.save_for_backward(qkv, out, *saved)
@@ -58,11 +60,11 @@ class BlockAttention(torch.autograd.Function):
         grad_k = grad_v = torch.zeros((), device=q.device)
         for start, end in ctx.blocks:
             p = saved.pop(0)
-            kept = saved.pop(0) / (1 - ctx.dropout) if ctx.dropout else 1.0
+            mask = saved.pop(0) / (1 - ctx.dropout) if ctx.dropout else 1.0
             rows, rest = grad[:, start:end], (0, 0, 0, n_ctx - end)
-            dropped = (p * kept).to(dtype)
+            dropped = (p * mask).to(dtype)
             grad_v = grad_v + F.pad(torch.bmm(dropped.transpose(1, 2), rows).float(), rest)
-            grad_p = torch.bmm(rows, v[:, :end].transpose(1, 2)).float() * kept
+            grad_p = torch.bmm(rows, v[:, :end].transpose(1, 2)).float() * mask
             grad_scores = ((grad_p - delta[:, start:end]) * p * ctx.scale).to(dtype)  # (G, t, end)
             grad_q.append(torch.bmm(grad_scores, k[:, :end]))
             grad_k = grad_k + F.pad(torch.bmm(grad_scores.transpose(1, 2), q[:, start:end]).float(), rest)

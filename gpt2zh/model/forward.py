@@ -15,6 +15,7 @@ from transformers import GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 
 from gpt2zh.model.attention import causal_attention
+from gpt2zh.model.dropout import drop
 
 GELU = 2 * (2 / torch.pi) ** 0.5
 
@@ -35,7 +36,7 @@ class Forward(nn.Module):
     def forward(self, inputs: torch.Tensor, compiled: bool = False) -> torch.Tensor:
         """Hidden states, (B, T, C), of ids, (B, T). `compiled`: run the blocks as compiled by torch.compile."""
         positions = torch.arange(inputs.shape[1], device=inputs.device)
-        x = self.drop(self.wte(inputs) + self.wpe(positions))  # (B, T, C)
+        x = drop(self.wte(inputs) + self.wpe(positions), self.drop)  # (B, T, C)
         for block in self.blocks:
             x = block(x, compiled)
         return self.ln_f(x)
@@ -58,9 +59,9 @@ class Block(nn.Module):
 
 def block(x: torch.Tensor, layer: GPT2Block) -> torch.Tensor:
     """One pre-norm block. x: (B, T, C), fp32 under autocast. Returns the same shape."""
-    x = x + layer.attn.resid_dropout(self_attention(layer.ln_1(x), layer.attn))
+    x = x + drop(self_attention(layer.ln_1(x), layer.attn), layer.attn.resid_dropout)
     h = activation(layer.mlp.c_fc(layer.ln_2(x)), layer.mlp.act)  # (B, T, 4 C)
-    return x + layer.mlp.dropout(layer.mlp.c_proj(h))
+    return x + drop(layer.mlp.c_proj(h), layer.mlp.dropout)
 
 
 compiled_block = torch.compile(block, dynamic=False, fullgraph=True)

@@ -26,8 +26,8 @@ class Gradients(torch.autograd.function.FunctionCtx):
 class LinearCrossEntropy(torch.autograd.Function):
     """Sum of -log softmax(hidden @ weight.T)[target], chunk by chunk; the gradients are made in the forward pass.
 
-    With `smoothing` the gradients are those of smoothed targets, while the sum stays that of the targets themselves. Matrix products run in the autocast dtype, softmax and sums in fp32. Measured against
-    torch.nn.functional.linear_cross_entropy in benchmarks/loss_speed.py.
+    With `smoothing` the gradients are those of smoothed targets, while the sum stays that of the targets themselves. Matrix products run in
+    the autocast dtype, softmax and sums in fp32. Measured against torch.nn.functional.linear_cross_entropy in benchmarks/loss_speed.py.
     """
 
     @staticmethod
@@ -49,6 +49,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         smoothing_ = None if smoothing is None else F.pad(smoothing.float(), (0, len(weight_) - n_vocab))
         nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
         run = compiled_cross_entropy if compiled and len(hidden) % CHUNK == 0 else cross_entropy
+        counts = (targets >= 0).to(dtype)[:, None]  # (N, 1)
         with torch.autocast(device, enabled=False):
             for rows in range(0, len(hidden), CHUNK):
                 part = slice(rows, rows + CHUNK)
@@ -57,8 +58,8 @@ class LinearCrossEntropy(torch.autograd.Function):
                 chunk_nats, grad = run(logits, targets[part], grads is not None, smoothing_)
                 nats += chunk_nats
                 if grads is not None:
-                    grads[0][part] = grad @ weight_
-                    grads[1].add_(grad.t() @ hidden_[part])
+                    grads[0][part] = (grad @ weight_) * counts[part]
+                    grads[1].add_(grad.t() @ (hidden_[part] * counts[part]))
         if grads is not None:
             ctx.save_for_backward(grads[0], grads[1][:n_vocab])
         ctx.dtypes = hidden.dtype, weight.dtype
@@ -73,24 +74,22 @@ class LinearCrossEntropy(torch.autograd.Function):
 def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, needs_grad: bool, smoothing: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of nats, in fp32, and the gradient: softmax - target distribution, 0 where the target does not count.
+    """Sum of nats, in fp32, of the targets that count, and for every row the gradient: softmax - target distribution.
 
     Args:
-        logits: (n, V). targets: (n,). needs_grad: without it the second result means nothing.
+        logits: (n, V). targets: (n,); where one does not count, its row of the gradient means nothing.
+        needs_grad: without it the second result means nothing.
         smoothing: (V,), what the target distribution takes from the target and gives to other tokens; None is one-hot.
     """
-    counts = (targets >= 0).float()[:, None]  # (n, 1)
     index = targets.clamp(min=0)[:, None]
-    logits_ = logits.float()
-    chosen, largest = logits_.gather(1, index), logits_.amax(-1, keepdim=True)
-    p = (logits_ - largest).exp_()  # (n, V), in place from here on: these arrays are the largest of all
-    total = p.sum(-1, keepdim=True)
-    nats = ((largest + total.log() - chosen) * counts).sum()
+    p = torch.softmax(logits, -1, dtype=torch.float32)  # (n, V): each pass over it costs as much as a matrix product
+    # The largest logit less the logarithm of its probability is the logarithm of the sum that softmax divides by.
+    log_total = logits.amax(-1, keepdim=True).float() - p.amax(-1, keepdim=True).log()  # (n, 1)
+    nats = ((log_total - logits.gather(1, index).float()) * (targets >= 0)[:, None]).sum()
     if needs_grad:
-        p = p.mul_(counts / total)
-        if smoothing is not None:
-            p.sub_(counts * smoothing)
-        p.scatter_add_(1, index, -counts if smoothing is None else counts * (smoothing.sum() - 1))
+        one = torch.ones_like(log_total)
+        p.scatter_add_(1, index, -one if smoothing is None else one * (smoothing.sum() - 1))
+        p = p if smoothing is None else p.sub_(smoothing)
     return nats, p.to(logits.dtype)
 
 
