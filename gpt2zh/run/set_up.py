@@ -183,7 +183,9 @@ def make_loss(
     processes: SingleProcess,
 ) -> tuple[nn.Module, bool]:
     """The module to train, (inputs, targets) to nats and targets, and whether it is compiled. `n_tokens`: of the whole run."""
-    compiled, note = choose_compile(flags.compute.compile, device, flops_per_token(model.config) * n_tokens)
+    compiled, note = choose_compile(
+        flags.compute.compile, device, flops_per_token(model.config) * n_tokens, model.config
+    )
     if note:
         print(note)
     smoothing = None

@@ -16,7 +16,7 @@ from gpt2zh.errors import bilingual
 
 # torch.compile costs 10-60 s at the start and makes a step 1.1-1.2 times as fast on a CPU (docs/performance.md), more on
 # a GPU: it pays for itself in runs with more operations than these, a few minutes' worth. Known before the first step,
-# so that the same command always computes the same way.
+# so that the same command always computes the same way. On a CPU it has its own dropout, which is slower than model/dropout.py.
 COMPILE_PAYS = {"cpu": 5e13, "cuda": 1e16}
 PEAK_SIZE = {"cpu": 1536, "cuda": 8192}  # of a square matrix: a fraction of a second
 
@@ -51,13 +51,15 @@ def product_speed(place: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def choose_compile(wish: str, device: Device, flops: float) -> tuple[bool, str | None]:
+def choose_compile(wish: str, device: Device, flops: float, config: GPT2Config) -> tuple[bool, str | None]:
     """Whether to run training steps through torch.compile, and what to tell the user.
 
     Args:
-        wish: "on", "off" or "auto". flops: operations of the whole run.
+        wish: "on", "off" or "auto". flops: operations of the whole run. config: of the model.
     """
-    if wish == "off" or (wish == "auto" and flops < COMPILE_PAYS[device.main.type]):
+    kind = device.main.type
+    drops = max(config.attn_pdrop, config.embd_pdrop, config.resid_pdrop) > 0
+    if wish == "off" or (wish == "auto" and (flops < COMPILE_PAYS[kind] or (kind == "cpu" and drops))):
         return False, None
     if len(device.gpus) > 1:
         note = (

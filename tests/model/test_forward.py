@@ -113,7 +113,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_step_is_the_step_and_is_compiled_once(precision: str) -> None:
     device = choose_device("cpu", precision)
-    can, note = choose_compile("on", device, 0.0)
+    can, note = choose_compile("on", device, 0.0, gpt2().config)
     if not can:
         pytest.skip(note)
     torch._dynamo.reset()
@@ -173,7 +173,10 @@ def test_operations_a_token_follow_the_formula() -> None:
 
 def test_a_short_run_is_not_compiled() -> None:
     device = choose_device("cpu", "fp32")
-    assert choose_compile("auto", device, 1e9) == (False, None) == choose_compile("off", device, 1e30)
+    config = gpt2().config
+    assert choose_compile("auto", device, 1e9, config) == (False, None) == choose_compile("off", device, 1e30, config)
+    assert choose_compile("auto", device, 1e30, config)[0] == choose_compile("on", device, 0.0, config)[0]
+    assert choose_compile("auto", device, 1e30, gpt2(dropout=0.1).config) == (False, None)  # slower on a CPU
 
 
 @pytest.mark.slow
