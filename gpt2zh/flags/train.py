@@ -109,8 +109,8 @@ class TrainCompute(Compute):
     )
     compile: Literal["auto", "on", "off"] = flag(
         "auto",
-        "用 torch.compile 编译训练步；auto：几分钟以上的训练才编译",
-        "compile the training step by torch.compile; auto: where the run takes more than a few minutes",
+        "用 torch.compile 编译训练步；auto：几分钟以上的训练才编译，CPU 上还要没有 dropout",
+        "compile the training step by torch.compile; auto: where the run takes more than a few minutes and, on a CPU, has no dropout",
     )
     gradient_checkpointing: bool = switch(
         "省显存：反向时重算各层，约慢三分之一",
