@@ -41,7 +41,7 @@ class BlockAttention(torch.autograd.Function):
             p = torch.softmax(scores + F.pad(later, (start, 0)), -1).to(q.dtype)
             saved.append(p)
             if dropout:
-                mask = torch.rand_like(p) >= dropout if torch.compiler.is_compiling() else kept(p.shape, dropout)
+                mask = kept(p, dropout)
                 saved.append(mask)
                 p = p * mask / (1 - dropout)
             outputs.append(torch.bmm(p, v[:, :end]))

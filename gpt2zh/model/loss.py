@@ -82,14 +82,15 @@ def cross_entropy(
         smoothing: (V,), what the target distribution takes from the target and gives to other tokens; None is one-hot.
     """
     index = targets.clamp(min=0)[:, None]
-    p = torch.softmax(logits, -1, dtype=torch.float32)  # (n, V): each pass over it costs as much as a matrix product
+    p = torch.softmax(logits, -1, dtype=torch.float32)  # (n, V), the largest array of all: few passes
     # The largest logit less the logarithm of its probability is the logarithm of the sum that softmax divides by.
     log_total = logits.amax(-1, keepdim=True).float() - p.amax(-1, keepdim=True).log()  # (n, 1)
     nats = ((log_total - logits.gather(1, index).float()) * (targets >= 0)[:, None]).sum()
     if needs_grad:
-        one = torch.ones_like(log_total)
-        p.scatter_add_(1, index, -one if smoothing is None else one * (smoothing.sum() - 1))
-        p = p if smoothing is None else p.sub_(smoothing)
+        target = torch.ones_like(log_total) if smoothing is None else (1 - smoothing.sum()).expand_as(log_total)
+        p.scatter_add_(1, index, -target)
+        if smoothing is not None:
+            p.sub_(smoothing)
     return nats, p.to(logits.dtype)
 
 

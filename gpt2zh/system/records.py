@@ -45,6 +45,7 @@ def _fit(kind: object, value: object, place: str) -> object:
 def _of_type(kind: type[Record], value: object, place: str) -> Record:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{place} is not a {kind.__name__}")
-    if isinstance(value, int | float) and (math.isnan(value) if isinstance(value, float) else abs(value) >= LARGEST):
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if is_nan or (isinstance(value, int) and abs(value) >= LARGEST):
         raise ValueError(f"{place} is no number that it can be")
     return value
