@@ -6,7 +6,7 @@ An update whose gradient is not finite is left out on the device, so that no ste
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -73,6 +73,23 @@ def build_optimizer(
     if name == "adamw8bit":
         return adamw8bit()(groups, lr=lr, betas=betas, eps=eps)  # type: ignore[call-arg]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def require_moments(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Mapping[str, object]]) -> None:
+    """Raise ValueError where a state, by name of parameter, is not what steps of `optimizer` leave: each parameter's moments, of its shape.
+
+    Not asked of 8-bit moments, whose form is bitsandbytes' own.
+    """
+    if not isinstance(optimizer, MuonAndAdamW | torch.optim.AdamW):
+        return
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        wanted = {"momentum_buffer"} if group.get("muon") else {"step", "exp_avg", "exp_avg_sq"}
+        for parameter in group["params"]:
+            found = state.get(names[parameter], {})
+            shapes = {name: getattr(value, "shape", None) for name, value in found.items()}
+            if shapes != {name: torch.Size() if name == "step" else parameter.shape for name in wanted}:
+                raise ValueError(f"the optimiser's state of {names[parameter]}: {shapes or 'missing'}")
 
 
 def parameter_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

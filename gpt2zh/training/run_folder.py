@@ -28,10 +28,11 @@ from gpt2zh.training.checkpoint import (
     save_model,
     set_newer_aside,
 )
+from gpt2zh.training.optim import require_moments
 from gpt2zh.training.processes import SingleProcess
 from gpt2zh.training.resume import command_to_continue, set_aside
 from gpt2zh.training.runlog import RunLog
-from gpt2zh.training.state import Progress, RunState, no_checkpoint, read_state
+from gpt2zh.training.state import Progress, RunState, no_checkpoint, read_state, require_same_shapes
 
 CHECKPOINTS = "checkpoints"
 
@@ -59,13 +60,19 @@ class Earlier:
             UserError: the state does not fit the model.
         """
         state, rank = self.state, processes.rank
+        now = processes.gather(device.random_states())
+        same_devices = [len(states) for states in state.random] == [len(states) for states in now]
         try:
-            processes.set_optimizer_state(model, optimizer, {} if rank else read_state(self.folder).optimizer)
+            moments = {} if rank else read_state(self.folder).optimizer
+            if not rank and state.progress.step:
+                require_moments(model, optimizer, moments)
+            if same_devices:
+                require_same_shapes(state.random, now)
+            processes.set_optimizer_state(model, optimizer, moments)
             scaler.load_state_dict(state.scaler)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise no_checkpoint(self.folder, error) from None
-        now = processes.gather(device.random_states())
-        if [len(states) for states in state.random] == [len(states) for states in now]:
+        if same_devices:
             device.set_random_states(state.random[rank])
         else:  # other devices than then: dropout draws anew
             seed_everything(state.settings["seed"] + state.progress.step * processes.count + rank)

@@ -124,6 +124,8 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
             kind, *keys = path.split("/")
             if kind == "random":
                 random.setdefault(int(keys[0]), []).append(value)
+            elif kind != "optimizer":
+                raise ValueError(path)
             elif with_optimizer:
                 into = optimizer
                 for key in keys[:-1]:
@@ -140,6 +142,14 @@ def no_checkpoint(folder: Path, error: Exception) -> UserError:
         f"{folder} 不是本工具写的检查点（{type(error).__name__}: {error}）。请换一个，或不加 --resume 重新训练。",
         f"{folder} is not a checkpoint of this toolkit ({type(error).__name__}: {error}). Give another one, or train anew without --resume.",
     )
+
+
+def require_same_shapes(saved: list[list[torch.Tensor]], now: list[list[torch.Tensor]]) -> None:
+    """Raise ValueError where states of random generators, process by process, are of another form than those of now."""
+    for process, (then, own) in enumerate(zip(saved, now)):
+        forms = [[(state.dtype, state.shape) for state in states] for states in (then, own)]
+        if forms[0] != forms[1]:
+            raise ValueError(f"random/{process}: {forms[0]}")
 
 
 def split(tree: Mapping[str, object], path: str = "optimizer") -> tuple[dict[str, torch.Tensor], dict[str, object]]:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import metrics_of, without_times
+from safetensors.torch import load_file, save_file
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.folders import seal
@@ -199,6 +201,29 @@ def test_an_earlier_run_is_moved_aside_whole(train: Train) -> None:
     (aside,) = Path("model").glob("before-*")
     assert {path.name for path in aside.iterdir()} == names
     assert metrics_of(aside) != metrics_of(Path("model"))
+
+
+@pytest.mark.parametrize("flags", [[], ["--optimizer", "adamw"]], ids=["muon", "adamw"])
+def test_moments_and_generators_that_are_missing_or_of_another_shape_are_refused(
+    train: Train, flags: list[str]
+) -> None:
+    """In a folder that is sealed: another program may have written it."""
+    train("--max_steps", 2, "--num_pieces", 2, "--save_every", 1, *flags)
+    path = sorted(Path("model/checkpoints").iterdir())[-1] / "state.safetensors"
+    tensors = load_file(path)
+    for name in [*(one for one in tensors if "h.0.mlp.c_fc" in one or "wpe" in one), "random/0/000"]:
+        without = {one: tensor for one, tensor in tensors.items() if one != name}
+        another = torch.zeros(3, dtype=tensors[name].dtype)
+        variants = [without | {name: another}, without | {f"x{name}": tensors[name]}, without]
+        for changed in variants[: 2 if "random" in name else 3]:  # without generators, other devices are supposed
+            shutil.rmtree("other", ignore_errors=True)
+            shutil.copytree("model", "other")
+            file = Path("other") / path.relative_to("model")
+            save_file(changed, file)
+            (file.parent / "SHA256SUMS").unlink()
+            seal(file.parent)
+            with pytest.raises(UserError, match=name.split("/")[1] if "random" not in name else "random"):
+                train("--max_steps", 4, "--num_pieces", 2, "--resume", *flags, output="other")
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), float("nan")], ids=["large", "small", "nan"])
