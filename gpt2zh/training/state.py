@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 
 from gpt2zh.errors import UserError
 from gpt2zh.system.files import read_json_object, write_text
-from gpt2zh.system.records import record
+from gpt2zh.system.records import LARGEST, record
 
 STATE, TENSORS = "state.json", "state.safetensors"
 FORMAT = 1
+COUNTS = ("stride", "windows_per_step", "batch_size", "gradient_accumulation", "n_steps")  # of the settings
 LOSSES = ("best", "last")  # are infinite until there is a validation
 Tree = TypeVar("Tree")
 
@@ -115,6 +116,7 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
         for name in ("settings", "scaler", "optimizer"):
             if not isinstance(values[name], dict):
                 raise ValueError(f"{name} is not an object")
+        require_possible(progress, values["settings"])
         with safe_open(folder / TENSORS, "pt") as file:
             wanted = [path for path in file.keys() if with_optimizer or path.startswith("random/")]
             tensors = {path: file.get_tensor(path) for path in wanted}
@@ -134,6 +136,17 @@ def read_state(folder: Path, with_optimizer: bool = True) -> RunState:
         return RunState(progress, values["settings"], optimizer, [random[i] for i in sorted(random)], values["scaler"])
     except Exception as error:  # a key that is missing, safetensors' own kinds
         raise no_checkpoint(folder, error) from None
+
+
+def require_possible(progress: Progress, settings: Mapping[str, object]) -> None:
+    """Raise ValueError where numbers of a state are none that a run comes to."""
+    numbers = {name: value for name, value in asdict(progress).items() if isinstance(value, int | float)}
+    below_0 = [name for name, value in numbers.items() if value < 0]
+    beyond = [name for name in ("closed", "best_step", "validated", "skipped") if numbers[name] > progress.step]
+    counts = {name: settings[name] for name in COUNTS if name in settings}
+    no_count = [name for name, value in counts.items() if type(value) is not int or not 1 <= value < LARGEST]
+    if wrong := [*below_0, *beyond, *no_count]:
+        raise ValueError(f"{wrong[0]}: {(numbers | counts)[wrong[0]]}")
 
 
 def no_checkpoint(folder: Path, error: Exception) -> UserError:
