@@ -8,7 +8,7 @@ from typing import Literal
 from gpt2zh.errors import UserErrors
 from gpt2zh.flags.command_line import dead, flag, group, parse, switch
 from gpt2zh.flags.shared import Compute, TrainedModel
-from gpt2zh.flags.values import LENGTH, NOT_NEGATIVE, POSITIVE
+from gpt2zh.flags.values import BEAMS, LENGTH, NOT_NEGATIVE, POSITIVE
 from gpt2zh.generation.settings import SamplingSettings
 
 DEFAULT_PREFIX = "萧炎"  # the ancestor's
@@ -75,7 +75,7 @@ class Search:
         1,
         "大于 1：束搜索（transformers 的），写一篇最可能的",
         "above 1: beam search (that of transformers), one most probable text",
-        POSITIVE,
+        BEAMS,
     )
 
 

@@ -28,6 +28,7 @@ POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 
 ENTRIES = Range(lambda x: 0 < x <= 10**6, "大于 0，不超过 100 万", "above 0, at most a million")  # of a vocabulary
 FILES = Range(lambda x: 0 < x <= 10**5, "大于 0，不超过 10 万", "above 0, at most a hundred thousand")
 NOT_NEGATIVE = Range(lambda x: 0 <= x <= MOST, "不小于 0，不超过 10 亿", "0 or more, at most a thousand million")
+BEAMS = Range(lambda x: 0 < x <= 1000, "大于 0，不超过 1000", "above 0, at most a thousand")
 SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
 SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")

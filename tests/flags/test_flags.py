@@ -210,6 +210,7 @@ def test_a_sampling_value_out_of_range_is_named(argv: list[str]) -> None:
     [
         (make_vocab_flags, "--vocab_size 1000001", "at most a million"),
         (train_flags, "--num_pieces 100001", "at most a hundred thousand"),
+        (generate_flags, "--num_beams 1001", "at most a thousand"),
     ],
 )
 def test_sizes_beyond_any_that_could_be_made_are_refused(
