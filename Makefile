@@ -29,7 +29,7 @@ demo: .venv/installed
 	  --output_dir model_demo/ --writer_dir runs/demo/
 	@echo "== 3/4 续写 / samples"
 	$(PY) generate.py --model_path model_demo/best_model --prefix 秋天的后半夜 --length 200 --nsamples 5 --batch_size 5 \
-	  --topk 0 --topp 0.8 --temperature 0.9 --repetition_penalty 1.1 --finish_sentence --seed 1 --save_samples --save_samples_path mnt/
+	  --finish_sentence --seed 1 --save_samples --save_samples_path mnt/
 	@echo "== 4/4 验证 / validation"
 	$(PY) evaluate.py --model_path model_demo/best_model --tokenized_data_path data/tokenized_demo/ --ngrams
 

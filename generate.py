@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = chosen_model(flags.model.model_path)
     if flags.text.seed is None:
         flags = replace(flags, text=replace(flags.text, seed=secrets.randbelow(10**9)))
+    if flags.text.prefix_file:
+        flags = replace(flags, text=replace(flags.text, prefix=read_text(flags.text.prefix_file).removesuffix("\n")))
     if flags.text.titles or flags.text.titles_file:
         write_articles(flags, folder)
     elif flags.text.interactive:
@@ -108,32 +110,14 @@ def search_beams(flags: GenerateFlags, folder: Path) -> None:
         tokenizer = tokenizer_for_model(folder, flags.model.tokenizer_path)
         prefix = read_prefix(tokenizer, flags.text.prefix, flags.text.raw_prefix)
 
-        import torch
-
         from gpt2zh.device import choose_device
-        from gpt2zh.model.stock import load_model
+        from gpt2zh.sampling import search_most_probable
 
         device = choose_device(flags.compute.device, flags.compute.precision)
-        model = load_model(folder, len(tokenizer)).eval()
-        model.to(device.main)
-        n_ctx = model.config.n_positions
-        length = n_ctx - len(prefix) if flags.text.length == -1 else flags.text.length
-        if length < 1 or len(prefix) + length > n_ctx:
-            raise UserError(
-                f"--num_beams 不能越过上下文：前缀 {len(prefix)} + --length {flags.text.length} 超过 {n_ctx} 词元。请改短。",
-                f"--num_beams cannot go beyond the context: prefix {len(prefix)} + --length {flags.text.length} exceed {n_ctx} tokens. Make them shorter.",
-            )
-        with device.autocast():
-            found = model.generate(
-                torch.tensor([prefix], device=device.main),
-                num_beams=flags.search.num_beams,
-                max_new_tokens=length,
-                do_sample=False,
-                suppress_tokens=tokenizer.never_sampled,
-                repetition_penalty=flags.sampling.repetition_penalty,
-                no_repeat_ngram_size=flags.sampling.no_repeat_ngram,
-            )
-        text = tokenizer.decode_after(flags.text.prefix, prefix, found[0, len(prefix) :].tolist())
+        ids = search_most_probable(
+            folder, tokenizer, device, prefix, flags.text.length, flags.search.num_beams, flags.sampling
+        )
+        text = tokenizer.decode_after(flags.text.prefix, prefix, ids)
         print(visible(sample_block(1, text)))
         saved.add(Sample(1, text))
 
@@ -168,9 +152,11 @@ def load_writer(flags: GenerateFlags, folder: Path, prompts: Sequence[str] = ())
     length = flags.text.length
     if length == -1:
         length = TOKENS_A_TURN if flags.text.interactive else max(n_ctx, TOKENS_A_SENTENCE * flags.sampling.sentences)
+    words = flags.text
     manner = Manner(
-        flags.settings, flags.text.seed or 0, length, flags.text.batch_size, flags.text.raw_prefix, flags.output.stream
-    )
+        flags.settings, words.seed or 0, length, words.batch_size, words.raw_prefix, flags.output.stream,
+        words.ban, words.bias, words.stop,
+    )  # fmt: skip
     form = "CPU, int8" if flags.compute.quantize == "int8" else str(device)
     say(
         f"{folder}，{form}，种子 {flags.text.seed}", f"{folder}, {form}; --seed {flags.text.seed} gives this text again"

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     MicroBatches = Sequence[tuple[torch.Tensor, torch.Tensor]]  # inputs and targets, each (B, T)
 
-SAMPLE_TOKENS = 120  # length of the sample text after each epoch
+SAMPLE_TOKENS = 120  # length of a sample text
+EARLY_SAMPLES = (0.01, 0.02, 0.05, 0.1)  # of the run, when the first ones come; then one after each validation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,7 +76,7 @@ def fit(run: "Run", stop: StopSignals) -> None:
     schedule.begin(at.seconds)
     stop_early(run)
     run.log.start_bar(schedule.n_steps)
-    asked = ask(run, stop)
+    asked, early = ask(run, stop), [share for share in EARLY_SAMPLES if at.step < share * schedule.n_steps]
     while at.closed < schedule.n_steps:
         epoch = at.closed // batches.steps_per_epoch
         run.loss.train()
@@ -92,9 +93,14 @@ def fit(run: "Run", stop: StopSignals) -> None:
             run.log.advance(schedule.n_steps)
             ends_epoch = at.step % batches.steps_per_epoch == 0 or at.step >= schedule.n_steps
             meter.step(lr, nats, grad_norm, steps.take_waited(), at.step % log_every == 0 or ends_epoch)
+            if early and at.step >= early[0] * schedule.n_steps and not ends_epoch:
+                early = [share for share in early if at.step < share * schedule.n_steps]
+                with meter.paused():
+                    write_sample(run)
             if flags.steps.eval_every and at.step % flags.steps.eval_every == 0 and not ends_epoch:
                 with meter.paused():
                     validate(run, epoch)
+                    write_sample(run)
             if run.processes.count == 1:
                 stop_number = stop.number  # nobody has to be asked
             if stop_number or save_due:
@@ -219,18 +225,24 @@ def stop_early(run: "Run") -> None:
         run.schedule.end(run.at.step)
 
 
-def close_epoch(run: "Run", epoch: int) -> None:
-    """Validate, write a sample text, save the model."""
-    from gpt2zh.generation.settings import SamplingSettings
+def write_sample(run: "Run") -> None:
+    """Show a text that the model writes now, from a document's start."""
+    from gpt2zh.generation.settings import USUAL
     from gpt2zh.sampling import continue_ids
 
+    if run.flags.several.shard_model:  # in parts, a model would have to be put together anew for every token
+        return
+    start, seed = [run.tokenizer.document_start_id], run.flags.steps.seed
+    ids = continue_ids(run.tokenizer, run.model, run.device, start, SAMPLE_TOKENS, seed, USUAL)
+    run.log.text(run.at.step, "sample", run.tokenizer.decode(ids))
+
+
+def close_epoch(run: "Run", epoch: int) -> None:
+    """Validate, write a sample text, save the model."""
     run.output.note(epoch + 1, run.at.step)
     if run.at.validated < run.at.step:
         validate(run, epoch)
-    if not run.flags.several.shard_model:  # in parts, a model would have to be put together anew for every token
-        start, settings, seed = [run.tokenizer.document_start_id], SamplingSettings(top_k=8), run.flags.steps.seed
-        ids = continue_ids(run.tokenizer, run.model, run.device, start, SAMPLE_TOKENS, seed, settings)
-        run.log.text(run.at.step, "sample", run.tokenizer.decode(ids))
+    write_sample(run)
     run.output.save_epoch(epoch + 1)
     run.at.closed = run.at.step
 

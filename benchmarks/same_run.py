@@ -44,10 +44,10 @@ STOPPED = ("adamw", "muon", "two")  # these are stopped too, and gone on with
 # Names -> the flags of generate.py.
 SAMPLES = {
     "fp32": "--precision fp32 --topk 0 --topp 0.9 --repetition_penalty 1.1",
-    "bf16": "--precision bf16 --topk 8 --finish_sentence",
-    "int8": "--quantize int8 --topk 0 --min_p 0.05 --no_repeat_ngram 4",
-    "operators": "--precision fp32 --compile off --typical_p 0.9 --sentences 3 --frequency_penalty 0.2",
-    "beams": "--precision fp32 --num_beams 3 --length 20",
+    "bf16": "--precision bf16 --topk 8 --topp 0 --repetition_penalty 1 --finish_sentence",
+    "int8": "--quantize int8 --topk 0 --topp 0 --repetition_penalty 1 --min_p 0.05 --no_repeat_ngram 4",
+    "operators": "--precision fp32 --compile off --topk 8 --topp 0 --repetition_penalty 1 --typical_p 0.9 --sentences 3 --frequency_penalty 0.2",
+    "beams": "--precision fp32 --repetition_penalty 1 --num_beams 3 --length 20",
 }
 
 

@@ -17,16 +17,19 @@ uses `generation.engine`.
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from gpt2zh.device import Device
+from gpt2zh.errors import UserError
 from gpt2zh.generation.decoder import Decoder, make_decoder
 from gpt2zh.generation.draft import Vocabulary
 from gpt2zh.generation.engine import write
 from gpt2zh.generation.requests import Finished, Request
-from gpt2zh.generation.settings import SamplingSettings
+from gpt2zh.generation.settings import USUAL, SamplingSettings
 from gpt2zh.model.shape import shape_of
 
 if TYPE_CHECKING:  # generate.py does without transformers, which takes longer to load than a model
@@ -35,6 +38,8 @@ if TYPE_CHECKING:  # generate.py does without transformers, which takes longer t
 
 class TextTokenizer(Vocabulary, Protocol):
     """A tokenizer, for text in and text out."""
+
+    def __len__(self) -> int: ...
 
     def encode_prefix(self, prefix: str) -> list[int]: ...
 
@@ -52,9 +57,9 @@ def generate_once(
     device: Device,
     prompt: str,
     max_new_tokens: int = 100,
-    top_k: int = 8,
-    top_p: float = 0.0,
-    temperature: float = 1.0,
+    top_k: int = USUAL.top_k,
+    top_p: float = USUAL.top_p,
+    temperature: float = USUAL.temperature,
     seed: int | None = None,
 ) -> str:
     """One text after `prompt`, which it includes. Without a seed another each time."""
@@ -68,15 +73,15 @@ def generate_batch(
     prompt: str,
     max_new_tokens: int = 100,
     num_return_sequences: int = 1,
-    top_k: int = 8,
-    top_p: float = 0.0,
-    temperature: float = 1.0,
+    top_k: int = USUAL.top_k,
+    top_p: float = USUAL.top_p,
+    temperature: float = USUAL.temperature,
     seed: int | None = None,
 ) -> list[str]:
     """Several texts after `prompt`, written at the same time. A `Decoder` made once saves packing the weights at each call."""
     decoder = decoder_of(model, device) if isinstance(model, torch.nn.Module) else model
     seed = secrets.randbelow(10**9) if seed is None else seed
-    settings = SamplingSettings(temperature, top_k, top_p)
+    settings = replace(USUAL, temperature=temperature, top_k=top_k, top_p=top_p)
     prefix = tokenizer.encode_prefix(prompt)
     requests = [Request(prefix, number, max_new_tokens, seed, settings) for number in range(num_return_sequences)]
     texts = finish(decoder, tokenizer, requests, num_return_sequences)
@@ -96,6 +101,45 @@ def continue_ids(
     decoder = decoder_of(model, device) if isinstance(model, torch.nn.Module) else model
     (text,) = finish(decoder, tokenizer, [Request(prefix, 0, length, seed, settings)], 1)
     return text.ids
+
+
+def search_most_probable(
+    folder: Path,
+    tokenizer: TextTokenizer,
+    device: Device,
+    prefix: Sequence[int],
+    length: int,
+    num_beams: int,
+    settings: SamplingSettings,
+) -> list[int]:
+    """At most `length` ids after `prefix` (-1: as many as there is room for), the most probable that transformers' beam search finds.
+
+    Raises:
+        UserError: prefix and length exceed the context.
+    """
+    from gpt2zh.model.stock import load_model
+
+    model = load_model(folder, len(tokenizer)).eval()
+    model.to(device.main)
+    n_ctx = model.config.n_positions
+    room = n_ctx - len(prefix)
+    wanted = room if length == -1 else length
+    if not 1 <= wanted <= room:
+        raise UserError(
+            f"--num_beams 不能越过上下文：前缀 {len(prefix)} + --length {length} 超过 {n_ctx} 词元。请改短。",
+            f"--num_beams cannot go beyond the context: prefix {len(prefix)} + --length {length} exceed {n_ctx} tokens. Make them shorter.",
+        )
+    with device.autocast():
+        found = model.generate(
+            torch.tensor([prefix], device=device.main),
+            num_beams=num_beams,
+            max_new_tokens=wanted,
+            do_sample=False,
+            suppress_tokens=list(tokenizer.never_sampled),
+            repetition_penalty=settings.repetition_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram,
+        )
+    return found[0, len(prefix) :].tolist()
 
 
 def finish(decoder: Decoder, vocabulary: Vocabulary, requests: Sequence[Request], rows: int) -> list[Finished]:

@@ -8,8 +8,8 @@ from typing import Literal
 from gpt2zh.errors import UserErrors
 from gpt2zh.flags.command_line import dead, flag, group, parse, switch
 from gpt2zh.flags.shared import Compute, TrainedModel
-from gpt2zh.flags.values import BEAMS, LENGTH, NOT_NEGATIVE, POSITIVE
-from gpt2zh.generation.settings import SamplingSettings
+from gpt2zh.flags.values import BEAMS, LENGTH, NOT_NEGATIVE, POSITIVE, biased_words, words_apart
+from gpt2zh.generation.settings import USUAL, SamplingSettings
 
 DEFAULT_PREFIX = "萧炎"  # the ancestor's
 MODES = ("titles", "titles_file", "interactive", "all_epochs")
@@ -37,8 +37,26 @@ class Texts:
         "prompt; may hold [MASK] (document starts), [CLS] (ends), [SEP] (newline); empty: start a document",
         aliases=("prompt",),
     )
+    prefix_file: Path | None = flag(
+        None, "开头写在这个文件里（UTF-8），代替 --prefix", "the prompt is in this file (UTF-8), in place of --prefix"
+    )
     raw_prefix: bool = switch(
         "前缀照原样读，不在 [CLS] 之后补 [MASK]", "read the prefix as it is: no [MASK] is put behind [CLS]"
+    )
+    stop: tuple[str, ...] = flag(
+        (),
+        "写出其中一串字就停，这串字不留；空格分开，\\n 表示换行",
+        "end a text where one of these comes, without it; blanks between, \\n for a newline",
+        kind=words_apart,
+    )
+    ban: tuple[str, ...] = flag(
+        (), "不许写的字或词，空格分开", "words that must not be written; blanks between", kind=words_apart
+    )
+    bias: tuple[tuple[str, float], ...] = flag(
+        (),
+        "偏爱（正数）或少用（负数）的字或词：logit 加上多少，如 月亮=2 太阳=-1",
+        "words to favour (above 0) or to avoid (below 0): what is added to their logits, as in 月亮=2 太阳=-1",
+        kind=biased_words,
     )
     length: int = flag(
         -1, "最多新写多少词元；-1 表示 n_ctx", "new tokens at most; -1 is n_ctx", LENGTH, aliases=("max_new_tokens",)
@@ -103,17 +121,16 @@ class GenerateFlags:
     model: TrainedModel = group("模型", "model")
     compute: GenerateCompute = group("模型", "model")
     text: Texts = group("写什么", "what to write")
-    sampling: SamplingSettings = group(
-        "怎样选词元，何时停下", "how tokens are chosen, and when a text ends", SamplingSettings(top_k=8)
-    )
+    sampling: SamplingSettings = group("怎样选词元，何时停下", "how tokens are chosen, and when a text ends", USUAL)
     search: Search = group("怎样选词元，何时停下", "how tokens are chosen, and when a text ends")
     output: Output = group("输出", "output")
     ancestors: Ancestors = group("祖先 GPT2-Chinese 的旧参数", "old flags of GPT2-Chinese")
 
     @property
     def settings(self) -> SamplingSettings:
-        """`sampling`, with what --greedy makes of it."""
-        return replace(self.sampling, temperature=0.0) if self.search.greedy else self.sampling
+        """`sampling`, with what --greedy makes of it; a turn of a conversation ends on a sentence."""
+        settings = replace(self.sampling, temperature=0.0) if self.search.greedy else self.sampling
+        return replace(settings, finish_sentence=True) if self.text.interactive else settings
 
 
 def generate_flags(argv: Sequence[str] | None = None) -> GenerateFlags:
@@ -132,6 +149,7 @@ def problems_of(flags: GenerateFlags) -> Iterator[tuple[str, str]]:
         (len(modes) > 1, modes[:1], modes[1:]),
         (flags.output.stream and size > 1, ["--stream"], [f"--batch_size {size}"]),
         (flags.search.greedy and beams > 1, ["--greedy"], [f"--num_beams {beams}"]),
+        (flags.text.prefix_file and flags.text.prefix != DEFAULT_PREFIX, ["--prefix"], ["--prefix_file"]),
         (modes and beams > 1, modes, [f"--num_beams {beams}"]),
         (flags.compute.quantize == "int8" and beams > 1, ["--quantize int8"], [f"--num_beams {beams}"]),
     ):

@@ -22,6 +22,7 @@ class Range:
     en: str
 
 
+MOST_BIAS = 100  # of a word's logit: more is as good as never or always
 MOST = 10**9  # no count, size or length of a real run comes near
 
 POSITIVE = Range(lambda x: 0 < x <= MOST, "大于 0，不超过 10 亿", "above 0, at most a thousand million")
@@ -33,6 +34,7 @@ SHARE = Range(lambda x: 0 <= x <= 1, "在 0 到 1 之间", "between 0 and 1")
 BELOW_HALF = Range(lambda x: 0 <= x < 0.5, "不小于 0 且小于 0.5", "at least 0 and below 0.5")
 SIMILARITY = Range(lambda x: x == 0 or 0.5 <= x <= 1, "为 0，或在 0.5 到 1 之间", "0, or between 0.5 and 1")
 PENALTY = Range(lambda x: -100 <= x <= 100, "在 -100 到 100 之间", "between -100 and 100")
+DRY_BASE = Range(lambda x: 1 <= x <= 100, "在 1 到 100 之间", "between 1 and 100")
 NGRAM_ORDER = Range(lambda x: 0 <= x <= 5, "在 0 到 5 之间", "from 0 to 5")
 LENGTH = Range(lambda x: x == -1 or 0 < x <= MOST, "大于 0，或 -1", "above 0, or -1")
 
@@ -108,6 +110,29 @@ def two_shares(text: str) -> tuple[float, float]:
 def words(text: str) -> tuple[str, ...]:
     """Words with commas between."""
     return tuple(word.strip() for word in text.replace("，", ",").split(",") if word.strip())
+
+
+def words_apart(text: str) -> tuple[str, ...]:
+    """Words with blanks between; \\n in them is a newline."""
+    return tuple(word.replace("\\n", "\n") for word in text.split())
+
+
+def biased_words(text: str) -> tuple[tuple[str, float], ...]:
+    """Words with blanks between, each with what is added to its logit, as in 月亮=2 太阳=-1."""
+    found = []
+    for word, _, number in (part.rpartition("=") for part in text.split()):
+        try:
+            if not word or not -MOST_BIAS <= float(number) <= MOST_BIAS:
+                raise ValueError
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                bilingual(
+                    f"{text!r} 应是词=数，空格分开，数在 -100 到 100 之间，如 月亮=2 太阳=-1",
+                    f"{text!r} must be WORD=NUMBER with blanks between, numbers between -100 and 100, as in 月亮=2 太阳=-1",
+                )
+            ) from None
+        found.append((word.replace("\\n", "\n"), float(number)))
+    return tuple(found)
 
 
 def local_path(text: str) -> Path:

@@ -11,10 +11,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpt2zh.generation.loops import LoopWatch
+from gpt2zh.generation.loops import LoopWatch, Repeats
 from gpt2zh.generation.requests import End, Finished, Request
 
 MOST_LOOPS = 20  # that a text is taken out of; at the next it ends
+LONGEST_DRY, MOST_DRY = 20, 1e30  # of the exponent, of the penalty: fp32 ends at 1e38
+IDS_A_CHARACTER = 4  # at most: bytes of UTF-8
 EXTRA_TO_FINISH = 64  # tokens beyond the length, at most, to the end of the sentence
 
 
@@ -41,6 +43,8 @@ class Vocabulary(Protocol):
     def closing_ids(self) -> Sequence[int]:
         """Quotes and brackets that close, and may follow a sentence's end."""
 
+    def decode(self, ids: Sequence[int]) -> str: ...
+
 
 class Meanings:
     """A vocabulary's ids by what they mean, as sets."""
@@ -49,6 +53,7 @@ class Meanings:
         self.end, self.newline = vocabulary.document_end_id, vocabulary.newline_id
         self.not_penalised = {*vocabulary.punctuation_ids, *vocabulary.never_sampled, self.end}
         self.sentence_ends, self.closing = {*vocabulary.sentence_end_ids}, {*vocabulary.closing_ids}
+        self.decode = vocabulary.decode
 
 
 class Draft:
@@ -83,10 +88,14 @@ class Draft:
         """The next of the text's random numbers, in [0, 1)."""
         return self._draws.random()
 
+    def excludes(self) -> bool:
+        """Whether XTC acts on the next id."""
+        return self._draws.random() < self.settings.xtc_probability
+
     def forbidden(self) -> list[int]:
         """Ids that must not come next, besides those that no text of these settings may hold."""
         n = self.settings.no_repeat_ngram
-        banned = [*self.barred.get(len(self.ids), ())]
+        banned = [*self.barred.get(len(self.ids), ()), *self.request.wording.forbidden(self.ids)]
         if n:
             banned += self._followers.get(tuple(self.ids[len(self.ids) - n + 1 :]), ())
         if self.n_sentences < self.settings.sentences:
@@ -99,6 +108,16 @@ class Draft:
         counts[list(self._occurred.keys())] = list(self._occurred.values())
         return counts
 
+    def dry(self) -> dict[int, float]:
+        """DRY's penalties: ids that would carry a repetition on, and what their logits lose."""
+        settings, longest = self.settings, dict[int, int]()
+        for period, run in self._repeats.runs.items():
+            id_ = self.ids[len(self.ids) - period]
+            if run >= settings.dry_allowed_length and id_ not in self.meanings.not_penalised:
+                longest[id_] = max(run, longest.get(id_, 0))
+        more = {id_: min(run - settings.dry_allowed_length, LONGEST_DRY) for id_, run in longest.items()}
+        return {id_: min(settings.dry_multiplier * settings.dry_base**n, MOST_DRY) for id_, n in more.items()}
+
     def add(self, token: int) -> None:
         """Take the next id; afterwards the text may have ended, or be shorter than before."""
         if token == self.meanings.end:
@@ -110,14 +129,33 @@ class Draft:
             return
         self.ids.append(token)
         self._look_at(len(self.ids) - 1)
-        n_repeated = self._watch.push(token) if self.settings.break_loops else 0
-        if n_repeated:
+        if self.settings.break_loops:
+            self._watch.push(token)
+        if n_stop := self._stop():
+            del self.ids[len(self.ids) - n_stop :]
+            self.ended = "stop"
+        elif n_repeated := self._watch.loop():
             self._take_back(n_repeated)
         elif not self._finishes():
             self.ended = "length" if self.n_written >= self.request.length else None
         elif self.n_written >= self.request.length + EXTRA_TO_FINISH:
             del self.ids[self.whole if self.whole > self.n_prefix else len(self.ids) :]
             self.ended = "length"
+
+    def _stop(self) -> int:
+        """The number of ids at the end that hold one of the texts that end this one; 0 where there is none."""
+        stops, decode = self.request.wording.stops, self.meanings.decode
+        if not stops:
+            return 0
+        tail = self.written[-IDS_A_CHARACTER * max(map(len, stops)) :]
+        text = decode(tail)
+        places = [place for place in map(text.find, stops) if place >= 0]
+        if not places:
+            return 0
+        n = 1
+        while n < len(tail) and len(decode(tail[: len(tail) - n])) > min(places):
+            n += 1
+        return n
 
     def _finishes(self) -> bool:
         return self.settings.finish_sentence or self.settings.sentences > 0
@@ -147,6 +185,7 @@ class Draft:
         self._watch = LoopWatch(self.written)
         self._followers: dict[tuple[int, ...], list[int]] = {}  # n - 1 ids -> what came after them
         self._occurred: Counter[int] = Counter()
+        self._repeats = Repeats(self.settings.penalty_window, self.meanings.not_penalised)
         for place in range(len(self.ids)):
             self._look_at(place)
 
@@ -155,6 +194,8 @@ class Draft:
         token, n, window = self.ids[place], self.settings.no_repeat_ngram, self.settings.penalty_window
         if n and place >= n - 1:
             self._followers.setdefault(tuple(self.ids[place - n + 1 : place]), []).append(token)
+        if self.settings.dry_multiplier:
+            self._repeats.push(token)
         if self.settings.counts_tokens:
             if token not in self.meanings.not_penalised:
                 self._occurred[token] += 1

@@ -198,8 +198,17 @@ def tokens_of_group(
     for row, draft in enumerate(drafts):
         if banned := draft.forbidden():
             logits[row, banned] = -torch.inf
+        for token, bias in draft.request.wording.added(draft.ids):
+            logits[row, token] += bias
     if settings.counts_tokens:
         counts = np.stack([draft.counts(logits.shape[1]) for draft in drafts])
         logits = penalise(logits, torch.from_numpy(counts).to(logits.device), settings)
+    if settings.dry_multiplier:
+        for row, draft in enumerate(drafts):
+            for token, penalty in draft.dry().items():
+                logits[row, token] -= penalty
     uniform = torch.tensor([draft.uniform() for draft in drafts], dtype=torch.float64, device=logits.device)
-    return choose(logits, settings, uniform).tolist()
+    excludes = None
+    if settings.xtc_probability:
+        excludes = torch.tensor([draft.excludes() for draft in drafts], device=logits.device)
+    return choose(logits, settings, uniform, excludes).tolist()

@@ -3,7 +3,8 @@
     logits (B, V) -> penalties -> candidates (B, k), the most probable first -> filters -> one of them, (B,)
 
 The order and the meaning of the filters are transformers' (tests compare the distributions): temperature, top-k, top-p, min-p,
-typical; each works on what those before it left, so that after top-k only k numbers are sorted and summed.
+typical; each works on what those before it left, so that after top-k only k numbers are sorted and summed. Top-n-sigma comes first of
+them and XTC last, as in llama.cpp.
 """
 
 import math
@@ -75,6 +76,28 @@ def keep_typical(logits: torch.Tensor, p: float) -> torch.Tensor:
     return logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)
 
 
+def keep_top_n_sigma(logits: torch.Tensor, n: float) -> torch.Tensor:
+    """What is at most n standard deviations (of the logits that are left) below the highest. Args: (B, V)."""
+    if n == 0:
+        return logits
+    finite = logits.isfinite()
+    count = finite.sum(-1, keepdim=True)
+    mean = torch.where(finite, logits, 0).sum(-1, keepdim=True) / count
+    deviation = (torch.where(finite, logits - mean, 0).square().sum(-1, keepdim=True) / count).sqrt()
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) - n * deviation, -torch.inf)
+
+
+def exclude_top(logits: torch.Tensor, threshold: float, rows: torch.Tensor) -> torch.Tensor:
+    """XTC: leave out the tokens of a probability of `threshold` or more, but the least probable of them.
+
+    Args:
+        logits: (B, k). rows: (B,), bool, where to do so.
+    """
+    above = logits.softmax(-1) >= threshold
+    least = logits.masked_fill(~above, torch.inf).amin(-1, keepdim=True)
+    return logits.masked_fill(above & (logits > least) & rows[:, None], -torch.inf)
+
+
 def candidates(logits: torch.Tensor, settings: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What may be chosen: logits over the temperature, -inf for what is dropped, and their ids; None where it is all of V in order.
 
@@ -83,6 +106,7 @@ def candidates(logits: torch.Tensor, settings: SamplingSettings) -> tuple[torch.
     """
     if settings.temperature != 1:
         logits = logits / settings.temperature
+    logits = keep_top_n_sigma(logits, settings.top_n_sigma)
     ids = None
     if 0 < settings.top_k < logits.shape[-1]:
         logits, ids = logits.topk(settings.top_k)
@@ -111,12 +135,15 @@ def nucleus(logits: torch.Tensor, p: float) -> tuple[torch.Tensor, torch.Tensor]
     return ordered, ids
 
 
-def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor) -> torch.Tensor:
+def choose(
+    logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tensor, excludes: torch.Tensor | None = None
+) -> torch.Tensor:
     """The next token of each row.
 
     Args:
         logits: (B, V), fp32, penalties done, -inf for what must not come.
         uniform: (B,), in [0, 1), the random numbers to choose by.
+        excludes: (B,), bool, the rows on which XTC acts; None: on none.
 
     Returns:
         Ids, (B,).
@@ -124,6 +151,8 @@ def choose(logits: torch.Tensor, settings: SamplingSettings, uniform: torch.Tens
     if settings.temperature == 0:
         return logits.argmax(-1)
     logits, ids = candidates(logits, settings)
+    if excludes is not None:
+        logits = exclude_top(logits, settings.xtc_threshold, excludes)
     cumulative = logits.double().softmax(-1).cumsum(-1)  # (B, k)
     totals = cumulative[:, -1:]
     if not math.isfinite(totals.sum().item()):

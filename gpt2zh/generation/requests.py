@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from gpt2zh.generation.wording import NOTHING, Wording
+
 if TYPE_CHECKING:
     from gpt2zh.generation.settings import SamplingSettings
 
-End = Literal["length", "document", "sentence", "loop"]
+End = Literal["length", "document", "sentence", "loop", "stop"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Request:
         number: of the text; together with the seed it decides what is drawn.
         length: new tokens, at most.
         seed: 0 or above.
+        wording: words that are barred, favoured, or end the text.
     """
 
     prefix: Sequence[int]
@@ -29,6 +32,7 @@ class Request:
     length: int
     seed: int
     settings: "SamplingSettings"
+    wording: Wording = NOTHING
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Finished:
     Args:
         number: the request's.
         ids: what was written, without the prefix and without the document's end.
-        ended: why: "length", "document", "sentence" (a whole one), or "loop" (it found no way out).
+        ended: why: "length", "document", "sentence" (a whole one), "stop" (a text that ends it came), or "loop" (it found
+            no way out).
         loops: how often it was taken back out of a loop.
     """
 
@@ -55,7 +60,7 @@ class Event:
     Args:
         id: of the request, as `Engine.add` gave it.
         token: the id that the text has gained at its end; None where it gained none.
-        taken_back: number of ids that the text has lost at its end: a loop's, or those of a sentence that did not end.
+        taken_back: number of ids that the text has lost at its end: a loop's, those of a sentence that did not end, or a stop's.
         finished: the whole text, where this was its last step.
     """
 
@@ -67,7 +72,7 @@ class Event:
     @property
     def left_loop(self) -> bool:
         """Whether the text went round in circles and was taken back to before that."""
-        return self.taken_back > 0 and not (self.finished and self.finished.ended == "length")
+        return self.taken_back > 0 and not (self.finished and self.finished.ended in ("length", "stop"))
 
     def update(self, ids: list[int]) -> None:
         """Do to `ids`, a reader's copy of the text, what the step did to the text."""

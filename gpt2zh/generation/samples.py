@@ -1,12 +1,13 @@
 """Samples on disk: samples.txt as the ancestor wrote it, samples.json for programs; whole at any moment.
 
-In: one sample after the other. Out: files that hold those so far, also when the run is interrupted.
+In: one sample after the other. Out: files that hold those so far, also when the run is interrupted. Those of an earlier run get a number.
 """
 
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,7 @@ class Sample:
         number: from 1.
         text: prefix included.
         ids: of what was written.
-        ended: why: "length", "document", "sentence" or "loop".
+        ended: why: "length", "document", "sentence", "stop" or "loop".
         loops: how often it was taken back out of a loop.
     """
 
@@ -67,6 +68,7 @@ class SavedSamples:
         self.settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
         self.tokens_per_second: float | None = None  # for the JSON, where it is known
         self.samples: list[Sample] = []
+        self.wrote = False
         self.due = time.monotonic() + SECONDS_BETWEEN_WRITES
         if self.paths:
             require_writable(folder)
@@ -84,7 +86,11 @@ class SavedSamples:
             self.due = time.monotonic() + SECONDS_BETWEEN_WRITES
 
     def write(self) -> None:
-        """Bring the files up to date."""
+        """Bring the files up to date; what an earlier run left there is set aside first."""
+        if not self.wrote:
+            for path in self.paths:
+                set_aside(path)
+            self.wrote = True
         self.samples.sort(key=lambda sample: sample.number)
         if self.text_path:
             write_text(self.text_path, "".join(sample_block(sample.number, sample.text) for sample in self.samples))
@@ -104,3 +110,13 @@ class SavedSamples:
             self.write()
             places = " ".join(map(str, self.paths))
             say(f"{len(self.samples)} 篇已存入 {places}", f"{len(self.samples)} samples saved to {places}")
+
+
+def set_aside(path: Path) -> None:
+    """Give what is at `path` a number of its own: samples.txt becomes samples-1.txt, or the first that is free; said."""
+    if not path.is_file() or not path.stat().st_size:  # a device is written to
+        return
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    free = next(other for other in numbered if not other.exists())
+    path.rename(free)
+    say(f"原有的 {path.name} 改名为 {free}", f"the {path.name} that was there is {free} now")

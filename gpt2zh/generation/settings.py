@@ -6,15 +6,16 @@ In: numbers. Out: one record of them; `logits` and `draft` do what it says.
 from dataclasses import dataclass
 
 from gpt2zh.flags.command_line import flag, switch, unswitch
-from gpt2zh.flags.values import NOT_NEGATIVE, PENALTY, POSITIVE, SHARE
+from gpt2zh.flags.values import DRY_BASE, NOT_NEGATIVE, PENALTY, POSITIVE, SHARE
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """The defaults are the model's own distribution, to the document's end.
+    """The defaults are the model's own distribution, to the document's end; `USUAL` is what is written with unless asked otherwise.
 
     Sources: top_p, Holtzman et al. 2020; min_p, Nguyen et al. 2024; typical_p, Meister et al. 2022; repetition_penalty, Keskar et
-    al. 2019, with the sign put right; presence and frequency penalties, OpenAI's API; no_repeat_ngram, Paulus et al. 2017. Filters of
+    al. 2019, with the sign put right; presence and frequency penalties, OpenAI's API; no_repeat_ngram, Paulus et al. 2017; top_n_sigma,
+    Tang et al. 2024; DRY and XTC, p-e-w in text-generation-webui (pull requests 5677 and 6335), as in llama.cpp. Filters of
     probabilities are off at 0, top_p and typical_p at 1 too.
     """
 
@@ -47,6 +48,19 @@ class SamplingSettings:
         "sample from those nearest to the entropy that sum to p; 0 is off",
         SHARE,
     )
+    top_n_sigma: float = flag(
+        0.0,
+        "只从 logit 不低于最高者减 n 个标准差的里选；0 不限",
+        "sample from those whose logit is within n standard deviations of the highest; 0 is off",
+        NOT_NEGATIVE,
+    )
+    xtc_probability: float = flag(
+        0.0,
+        "以此概率去掉最可能的几个（概率不低于 --xtc_threshold 者，只留其中最不可能的），少些俗套；0 不去",
+        "with this probability leave out the most probable, those at --xtc_threshold or above but the least probable of them: fewer commonplaces; 0 is off",
+        SHARE,
+    )
+    xtc_threshold: float = flag(0.1, "见 --xtc_probability", "see --xtc_probability", SHARE)
     repetition_penalty: float = flag(
         1.0,
         "重复惩罚，大于 1 则少重复；1 不罚。标点与换行不罚",
@@ -64,9 +78,22 @@ class SamplingSettings:
     )
     penalty_window: int = flag(
         256,
-        "三种惩罚往回看多少词元，前缀在内；0 表示全文",
-        "tokens that the three penalties look back, the prefix included; 0 is all",
+        "三种惩罚与 DRY 往回看多少词元，前缀在内；0 表示全文",
+        "tokens that the three penalties and DRY look back, the prefix included; 0 is all",
         NOT_NEGATIVE,
+    )
+    dry_multiplier: float = flag(
+        0.0,
+        "DRY：会把前文的一串接着重复下去的词元，logit 减去 multiplier x base^(已重复词元数 - allowed_length)；0 不罚",
+        "DRY: a token that would carry on a repetition of what stood before loses multiplier x base^(tokens repeated so far - allowed_length); 0 is off",
+        NOT_NEGATIVE,
+    )
+    dry_base: float = flag(1.75, "见 --dry_multiplier", "see --dry_multiplier", DRY_BASE)
+    dry_allowed_length: int = flag(
+        2,
+        "DRY：重复了多少词元才开始罚；标点与换行隔断",
+        "DRY: tokens that may be repeated; punctuation and newlines part the text",
+        POSITIVE,
     )
     no_repeat_ngram: int = flag(
         0, "不让任何连续 n 个词元出现两次；0 不管", "no n tokens in a row occur twice; 0 is off", NOT_NEGATIVE
@@ -90,3 +117,7 @@ class SamplingSettings:
     def counts_tokens(self) -> bool:
         """Whether any penalty needs to know what occurred."""
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+
+
+# What generate.py and train.py write with: docs/performance.md, "Sampling", tells why.
+USUAL = SamplingSettings(top_p=0.85, repetition_penalty=1.05)

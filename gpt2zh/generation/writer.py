@@ -5,7 +5,7 @@ together, whatever their prompts: a row of the engine whose text has ended goes 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,10 +20,13 @@ from gpt2zh.generation.requests import Event, Finished, Request
 from gpt2zh.generation.samples import Sample, sample_block
 from gpt2zh.generation.screen import Screen, Stream
 from gpt2zh.generation.settings import SamplingSettings
+from gpt2zh.generation.wording import wording_of
 
 
 class Tokenizer(Vocabulary, Protocol):
     """Text <-> ids, and which ids mean what."""
+
+    def encode(self, text: str) -> Iterable[int]: ...
 
     def encode_prefix(self, prefix: str, raw: bool = False) -> list[int]: ...
 
@@ -41,6 +44,7 @@ class Manner:
         rows: texts at a time; changes no text.
         raw_prefix: read prompts as they are.
         stream: show a text while it is written; one at a time.
+        ban, bias, stop: words that are barred, favoured, or end a text; see `wording`.
     """
 
     settings: SamplingSettings
@@ -49,6 +53,9 @@ class Manner:
     rows: int = 1
     raw_prefix: bool = False
     stream: bool = False
+    ban: Sequence[str] = ()
+    bias: Sequence[tuple[str, float]] = ()
+    stop: Sequence[str] = ()
 
 
 class Writer:
@@ -62,6 +69,7 @@ class Writer:
         self, tokenizer: Tokenizer, decoder: Decoder, manner: Manner, new_stream: Callable[[], Stream]
     ) -> None:
         self.tokenizer, self.decoder, self.manner, self.new_stream = tokenizer, decoder, manner, new_stream
+        self.wording = wording_of(tokenizer.encode, manner.ban, manner.bias, manner.stop)
         self.n_written, self.seconds = 0, 0.0  # tokens, those taken back included
 
     def samples(self, prompts: Sequence[str], n: int) -> Iterator[tuple[int, Sample]]:
@@ -106,7 +114,7 @@ class Writer:
         return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(screen.ids)
 
     def _request(self, prefix: Sequence[int], number: int) -> Request:
-        return Request(prefix, number, self.manner.length, self.manner.seed, self.manner.settings)
+        return Request(prefix, number, self.manner.length, self.manner.seed, self.manner.settings, self.wording)
 
     def _events(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
         """The events of `requests`, each with the index of its request; counted."""

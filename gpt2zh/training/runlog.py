@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from gpt2zh.console import visible
 from gpt2zh.errors import bilingual
 from gpt2zh.system.files import encoded, write_text
 
@@ -185,6 +186,12 @@ class RunLog:
             self.files.sync()
 
     def text(self, step: int, name: str, text: str) -> None:
-        """A sample text, to the log and to TensorBoard."""
+        """A sample text, to the screen, to the log and to TensorBoard."""
         if self.files is not None:
+            tqdm.write(f"第 {step} 步的样文 / sample at step {step}：\n{indented(visible(text))}")
             self.files.text(step, name, text)
+
+
+def indented(text: str) -> str:
+    """A text whose lines stand apart from those around it."""
+    return "\n".join(f"    {line}" for line in text.split("\n"))

@@ -25,7 +25,7 @@ ANCESTOR = {
 }
 OURS = {
     "train_flags": "val_ratio schedule weight_decay seed precision recipe optimizer betas max_steps eval_every compile gradient_checkpointing shard_model peer_timeout resume save_every keep_last max_hours dry_run early_stop keep_epochs ngram_order label_smoothing input_noise",
-    "generate_flags": "seed precision quantize compile raw_prefix sentences finish_sentence ignore_end titles titles_file articles_per_title interactive all_epochs greedy min_p typical_p presence_penalty frequency_penalty penalty_window no_repeat_ngram keep_loops num_beams stream save_json",
+    "generate_flags": "seed precision quantize compile raw_prefix sentences finish_sentence ignore_end stop ban bias top_n_sigma xtc_probability xtc_threshold dry_multiplier dry_base dry_allowed_length titles titles_file articles_per_title interactive all_epochs greedy min_p typical_p presence_penalty frequency_penalty penalty_window no_repeat_ngram keep_loops num_beams stream save_json prefix_file",
     "make_vocab_flags": "type segmenter verbatim character_coverage sample_characters special_tokens patch_vocab min_length val_ratio",
     "prepare_data_flags": "documents text_key inputs output report skip_rules split_chapters convert near_duplicates keep_duplicates paragraph_length min_length val_ratio",
     "evaluate_flags": "model_path raw_data_path tokenized_data_path tokenizer_path segment batch_size stride ngrams device precision",
@@ -33,7 +33,7 @@ OURS = {
 }
 ANCESTOR_DEFAULTS = {
     "train_flags": {"epochs": 5, "batch_size": 8, "log_step": 1, "gradient_accumulation": 1, "max_grad_norm": 1.0, "num_pieces": 100, "min_length": 128, "raw": False, "fp16": False},
-    "generate_flags": {"length": -1, "batch_size": 1, "nsamples": 10, "temperature": 1.0, "topk": 8, "topp": 0.0, "prefix": "萧炎", "repetition_penalty": 1.0, "save_samples": False},
+    "generate_flags": {"length": -1, "batch_size": 1, "nsamples": 10, "temperature": 1.0, "prefix": "萧炎", "save_samples": False},
 }  # fmt: skip
 
 

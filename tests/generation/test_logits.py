@@ -21,7 +21,9 @@ from gpt2zh.generation.logits import (
     SamplingSettings,
     candidates,
     choose,
+    exclude_top,
     keep_min_p,
+    keep_top_n_sigma,
     keep_top_p,
     keep_typical,
     penalise,
@@ -83,6 +85,35 @@ def test_typical_prefers_the_expected_to_the_most_probable() -> None:
         torch.tensor([[0.45, 0.11, 0.11, 0.11, 0.11, 0.11]])
     )  # entropy 1.57 nats; 0.8 against 2.2 of the others
     assert torch.isfinite(keep_typical(logits, 0.5)).tolist() == [[False, True, True, True, True, True]]
+
+
+@pytest.mark.parametrize("n", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("temperature", [0.7, 1.6])
+def test_top_n_sigma_keeps_what_is_near_the_highest_whatever_the_temperature(n: float, temperature: float) -> None:
+    logits = torch.randn(6, V, generator=torch.Generator().manual_seed(2)) * 3
+    logits[:, :4] = -torch.inf  # what may not come does not count
+    kept = probabilities(logits, SamplingSettings(temperature=temperature, top_n_sigma=n)) > 0
+    for row, of_row in zip(logits[:, 4:].double().numpy(), kept[:, 4:].numpy()):
+        assert of_row.tolist() == (row >= row.max() - n * row.std()).tolist()
+    assert not kept[:, :4].any()
+    assert torch.equal(keep_top_n_sigma(logits, 0.0), logits)
+
+
+def test_xtc_leaves_of_the_most_probable_the_least() -> None:
+    logits = torch.log(torch.tensor([[0.3, 0.05, 0.4, 0.15, 0.1]])).repeat(2, 1)
+    kept = exclude_top(logits, 0.12, torch.tensor([True, False])).isfinite()
+    assert kept.tolist() == [[False, True, False, True, True], [True] * 5]
+    assert exclude_top(logits, 0.35, torch.tensor([True, True])).isfinite().all(), "one alone above stays"
+
+
+def test_xtc_acts_with_its_probability_and_after_the_other_filters() -> None:
+    logits, n = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]])).expand(4000, -1), 4000
+    uniform = torch.tensor(np.random.default_rng(0).random(n))
+    rows = torch.tensor(np.random.default_rng(1).random(n) < 0.5)
+    settings = SamplingSettings(top_k=3, xtc_probability=0.5, xtc_threshold=0.25)
+    shares = torch.bincount(choose(logits.clone(), settings, uniform, rows), minlength=4) / n
+    plain, acted = torch.tensor([4 / 9, 3 / 9, 2 / 9, 0]), torch.tensor([0, 3 / 5, 2 / 5, 0])
+    assert torch.allclose(shares, (plain + acted) / 2, atol=0.03)
 
 
 SETTINGS = [

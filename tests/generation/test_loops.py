@@ -3,7 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2zh.generation.loops import COPIES, FEWEST_REPEATED, LONGEST_PERIOD, LoopWatch
+from gpt2zh.generation.loops import COPIES, FEWEST_REPEATED, LONGEST_PERIOD, LoopWatch, Repeats
+
+
+def pushed(watch: LoopWatch, id_: int) -> int:
+    watch.push(id_)
+    return watch.loop()
 
 
 def repeated_by_definition(ids: list[int]) -> int:
@@ -23,18 +28,35 @@ def test_a_loop_is_found_when_the_definition_finds_it(parts: list[tuple[list[int
     for unit, times in parts:
         for id_ in unit * times:
             ids.append(id_)
-            assert watch.push(id_) == repeated_by_definition(ids)
+            assert pushed(watch, id_) == repeated_by_definition(ids)
 
 
 def test_a_watch_goes_on_where_a_text_was_left() -> None:
     ids = [1, 2, 3, *[7, 8, 9] * 8]
-    assert [LoopWatch(ids).push(id_) for id_ in (7, 5)] == [0, 0]
-    assert LoopWatch([*ids, 7, 8]).push(9) == 24
+    assert [pushed(LoopWatch(ids), id_) for id_ in (7, 5)] == [0, 0]
+    assert pushed(LoopWatch([*ids, 7, 8]), 9) == 24
 
 
 def test_laughter_is_no_loop_but_a_paragraph_three_times_is() -> None:
-    assert not any(map(LoopWatch().push, [5] * 20))
+    assert LoopWatch([5] * 20).loop() == 0
     paragraph = list(range(200))
     watch = LoopWatch()
-    found = [watch.push(id_) for id_ in paragraph * 3]
+    found = [pushed(watch, id_) for id_ in paragraph * 3]
     assert found[-1] == 400 and not any(found[:-1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 4), max_size=60), st.integers(0, 30))
+def test_repeats_are_runs_by_their_definition(ids: list[int], longest: int) -> None:
+    """With 0 for what parts a text."""
+    repeats = Repeats(longest, {0})
+    for id_ in ids:
+        repeats.push(id_)
+    expected = {}
+    for period in range(1, min(longest or len(ids), len(ids)) + 1):
+        n = 0
+        while n + period < len(ids) and ids[-1 - n] == ids[-1 - n - period] != 0:
+            n += 1
+        if n:
+            expected[period] = n
+    assert repeats.runs == expected

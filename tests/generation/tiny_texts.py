@@ -25,6 +25,12 @@ class Words:
     sentence_end_ids: Sequence[int] = (STOP,)
     closing_ids: Sequence[int] = (QUOTE,)
 
+    def __len__(self) -> int:
+        return V
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_prefix(text)
+
     def encode_prefix(self, prefix: str, raw: bool = False) -> list[int]:
         return [ord(character) - ord("A") for character in prefix]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,15 @@ def test_accumulation_equals_the_large_batch(train: Train) -> None:
     assert train_losses(small) == pytest.approx(train_losses(large), rel=1e-4)  # fp32 rounding over 20-odd steps
     one, four = weights("large/final_model"), weights("small/final_model")
     assert max((one[name] - four[name]).abs().max().item() for name in one) < 1e-4
+
+
+def test_texts_come_to_the_screen_from_the_first_steps_on(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = train("--epochs", 2)
+    steps = [int(step) for step in re.findall(r"sample at step (\d+)：\n    \S", capsys.readouterr().out)]
+    n_steps = metrics[-1]["step"]
+    assert (
+        steps[0] == math.ceil(0.01 * n_steps) and steps[-2:] == [n_steps // 2, n_steps] and steps == sorted(set(steps))
+    )
 
 
 def test_the_number_of_steps_is_the_one_announced(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
