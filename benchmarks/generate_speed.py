@@ -87,7 +87,8 @@ def run_ours(contender: Contender, model: Path, batch_size: int, length: int, de
     folder.mkdir(parents=True)
     form = ["--quantize", "int8"] if contender.kind == "int8" else ["--precision", contender.kind]
     command = [
-        sys.executable, ROOT / "generate.py", "--model_path", model, "--prefix", PREFIX, "--length", length, "--topk", TOP_K, "--topp", 0, "--repetition_penalty", 1,
+        sys.executable, ROOT / "generate.py", "--model_path", model, "--prefix", PREFIX, "--length", length,
+        "--topk", TOP_K, "--topp", 0, "--repetition_penalty", 1,
         "--nsamples", batch_size, "--batch_size", batch_size, "--device", device, "--seed", 0, "--ignore_end", "--keep_loops",
         "--save_json", "--save_samples_path", folder, *form, *contender.more,
     ]  # fmt: skip

@@ -13,7 +13,7 @@ as the piece has left, once for each seed and setting; the first row is what the
     away             mean of |ln(measure / the person's)| over the five: 0 would be a person. To repeat less than a person is no fault
 
 Every measure goes with the amount of text, so all rows have the same places and lengths. With several seeds, means. Nothing is left out at a
-document's end (--ignore_end), and loops are taken back, as generate.py does. --only shows some rows; --settings tries others.
+document's end (--ignore_end), and loops are taken back, as generate.py does. --settings tries other rows.
 """
 
 import argparse
